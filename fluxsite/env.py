@@ -1,0 +1,69 @@
+"""Reading the environment: every variable Fluxsite knows passes through here.
+
+Each reader notes the variable's name, so that a test can hold the table in
+docs/configuration.md against what the code really reads. A variable can also be given
+as NAME_FILE, the path of a file that holds the value (Docker and systemd secrets).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+_source = environ.FileAwareEnv()
+
+#: Names of all variables that have been asked for, in order of first use.
+declared: list[str] = []
+
+
+def _raw(name: str) -> str | None:
+    if name not in declared:
+        declared.append(name)
+    value = _source.str(name, default="")
+    # A newline at the end of a secret file is not part of the secret.
+    return value.strip() or None
+
+
+def text(name: str, default: str = "") -> str:
+    return _raw(name) or default
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """Read a boolean. Anything but 1/0, true/false, yes/no, on/off is refused."""
+    value = _raw(name)
+    if value is None:
+        return default
+    if value.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if value.lower() in {"0", "false", "no", "off"}:
+        return False
+    msg = f"{name} must be 1 or 0, not {value!r}."
+    raise ImproperlyConfigured(msg)
+
+
+def integer(name: str, default: int, *, minimum: int = 0) -> int:
+    value = _raw(name)
+    if value is None:
+        return default
+    if not value.isascii() or not value.lstrip("-").isdigit() or int(value) < minimum:
+        msg = f"{name} must be a whole number of at least {minimum}, not {value!r}."
+        raise ImproperlyConfigured(msg)
+    return int(value)
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """Read a list separated by commas or blanks."""
+    return text(name, default).replace(",", " ").split()
+
+
+def path(name: str, default: Path) -> Path:
+    value = _raw(name)
+    return Path(value).expanduser().resolve() if value else default
+
+
+def database(name: str) -> dict[str, Any] | None:
+    """Read a database address such as postgres://user:password@host:5432/name."""
+    return _source.db_url(name) if _raw(name) else None
