@@ -1,0 +1,118 @@
+"""The way to the provider: which one, with which key, and whether it is open.
+
+A site with a key draws with fal (or a relay); one without draws with the sandbox while
+`./run` keeps it running; otherwise nothing can be drawn and the pages say so.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from generation import fields
+from generation.models import FluxConfig
+from generation.providers.fal import Connection, FalClient
+
+Mode = Literal["fal", "sandbox", "off", "not_configured", "key_unreadable"]
+
+
+class ChannelClosed(Exception):
+    """Nothing can be drawn at the moment. `mode` tells why."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+        super().__init__(mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """The state of the way to the provider at one moment."""
+
+    mode: Mode
+    config: FluxConfig
+    connection: Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.connection is not None
+
+    @property
+    def result_hosts(self) -> tuple[str, ...]:
+        """Hosts result pictures may be fetched from; a leading dot means any subdomain."""
+        base = urlsplit(self.connection.base_url).hostname if self.connection else None
+        return (*settings.RESULT_HOSTS, *([base] if base else []))
+
+    def provider(self) -> FalClient:
+        """Return the client for this connection. Raises ChannelClosed."""
+        if self.connection is None:
+            raise ChannelClosed(self.mode)
+        return _client(self.connection)
+
+
+def load_config() -> FluxConfig:
+    """Return the configuration row, made from the environment on first use. One query."""
+    config = FluxConfig.objects.filter(pk=FluxConfig.PK).first()
+    return config or apply_environment()
+
+
+def apply_environment() -> FluxConfig:
+    """Take FAL_KEY, FAL_BASE_URL and FAL_AUTH_SCHEME over into the configuration row.
+
+    Each set of values is taken over once: a changed environment wins over the row, and the
+    same environment does not undo what an administrator changed since.
+    """
+    config, _created = FluxConfig.objects.get_or_create(pk=FluxConfig.PK)
+    values = (settings.FAL_KEY, settings.FAL_BASE_URL, settings.FAL_AUTH_SCHEME)
+    seal = salted_hmac("generation.channel", "\n".join(values), algorithm="sha256").hexdigest()
+    if config.environment_seal == seal:
+        return config
+    config.environment_seal = seal
+    if settings.FAL_KEY:
+        config.set_api_key(settings.FAL_KEY)
+        config.base_url = settings.FAL_BASE_URL
+        config.auth_scheme = settings.FAL_AUTH_SCHEME
+    config.save()
+    return config
+
+
+def has_key() -> bool:
+    """Tell whether a real provider is configured, so that no sandbox is needed."""
+    return bool(load_config().api_key)
+
+
+def current() -> Channel:
+    """Return the state of the channel now. One query."""
+    config = load_config()
+    if not config.enabled:
+        return Channel(mode="off", config=config)
+    if not config.api_key:
+        if not settings.SANDBOX_URL:
+            return Channel(mode="not_configured", config=config)
+        sandbox = Connection(base_url=settings.SANDBOX_URL, api_key="sandbox:sandbox")
+        return Channel(mode="sandbox", config=config, connection=sandbox)
+    try:
+        key = config.get_api_key()
+    except fields.KeyUnreadable:
+        return Channel(mode="key_unreadable", config=config)
+    connection = Connection(
+        base_url=config.base_url, api_key=key, auth_scheme=config.auth_scheme
+    )
+    return Channel(mode="fal", config=config, connection=connection)
+
+
+_clients: dict[Connection, FalClient] = {}
+_clients_lock = threading.Lock()
+
+
+def _client(connection: Connection) -> FalClient:
+    """Return one client per connection and process: it keeps its connections open."""
+    with _clients_lock:
+        if connection not in _clients:
+            _clients.clear()  # The key or the address changed; the old one is not needed.
+            _clients[connection] = FalClient(connection)
+        return _clients[connection]

@@ -1,0 +1,508 @@
+"""The tables of generation: configuration, tasks of three sources, pictures, uploads.
+
+Table and column names follow the product's specification (`flux_config`, `flux_tasks`,
+`mj_tasks`, `dreamwork_tasks`), so that software written against it finds what it expects.
+Who may change a FLUX task is told in generation/lifecycle.py; nothing here changes state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from generation import catalogue, fields
+from generation.ids import new_id
+
+
+# ---------------------------------------------------------------- configuration
+class FluxConfig(models.Model):
+    """The one row that says where and how pictures are drawn. The key never leaves it."""
+
+    class AuthScheme(models.TextChoices):
+        KEY = "Key", _("Key (fal.ai)")
+        BEARER = "Bearer", _("Bearer (relays)")
+
+    PK = "default"
+
+    id = models.CharField(primary_key=True, max_length=255, default=PK, editable=False)
+    api_key = fields.EncryptedTextField(_("fal key"), blank=True, default="")
+    base_url = models.CharField(
+        _("base URL"),
+        max_length=500,
+        default="https://queue.fal.run",
+        help_text=_("fal's queue, or the address of a relay that keeps fal's paths."),
+    )
+    auth_scheme = models.CharField(
+        _("authorization scheme"),
+        max_length=10,
+        choices=AuthScheme.choices,
+        default=AuthScheme.KEY,
+    )
+    enabled = models.BooleanField(
+        _("enabled"), default=True, help_text=_("Off: nothing new is accepted or sent.")
+    )
+    timeout = models.PositiveIntegerField(
+        _("timeout"),
+        default=300,
+        help_text=_("Seconds a task may take at the provider before it is given up."),
+    )
+    max_concurrent_tasks = models.PositiveIntegerField(
+        _("concurrent tasks"),
+        default=5,
+        help_text=_("Tasks at the provider at the same time; the others wait here, fairly."),
+    )
+    default_model = models.CharField(
+        _("default model"), max_length=100, default=catalogue.DEFAULT_MODEL
+    )
+    webhook_enabled = models.BooleanField(
+        _("webhooks"),
+        default=False,
+        help_text=_("Let the provider announce results. Needs an address it can reach."),
+    )
+    environment_seal = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        editable=False,
+        help_text=_("Which environment variables were last taken over."),
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "flux_config"
+        verbose_name = verbose_name_plural = _("provider configuration")
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(id="default"), name="flux_config_one_row"),
+            models.CheckConstraint(
+                condition=Q(max_concurrent_tasks__gte=1), name="flux_config_some_concurrency"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(_("provider configuration"))
+
+    def set_api_key(self, plain: str) -> None:
+        # A key pasted with its line end is refused by fal with a bare 401.
+        self.api_key = fields.encrypt("".join(plain.split()))
+
+    def get_api_key(self) -> str:
+        """Return the key in clear. Raises fields.KeyUnreadable."""
+        return fields.decrypt(self.api_key)
+
+    def masked_api_key(self) -> str:
+        """Return `••••1234`, "" without a key, `????` for one that cannot be decrypted."""
+        try:
+            key = self.get_api_key()
+        except fields.KeyUnreadable:
+            return "????"
+        return f"••••{key[-4:]}" if key else ""
+
+
+# ---------------------------------------------------------------- tasks
+class ImageTask(models.Model):
+    """What the tasks of every source share. The three tables use the same types for these
+    columns: the unified history is merged from their indexes, and a mixed type would turn
+    that into a sort of everything (docs/adr/0003)."""
+
+    id = models.CharField(primary_key=True, max_length=255, default=new_id, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", db_index=False
+    )
+    status = models.CharField(max_length=20)
+    prompt = models.TextField(blank=True, default="")
+    image_url = models.TextField(blank=True, default="")
+    cloud_image_url = models.TextField(blank=True, default="")
+    is_favourite = models.BooleanField(default=False)
+    trashed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.pk
+
+
+class FluxTaskQuerySet(models.QuerySet["FluxTask"]):
+    def for_user(self, user: Any) -> FluxTaskQuerySet:
+        return self.filter(user=user, trashed_at=None)
+
+    def unfinished(self) -> FluxTaskQuerySet:
+        return self.filter(status__in=FluxTask.UNFINISHED)
+
+    def at_provider(self) -> FluxTaskQuerySet:
+        """Tasks that take a slot: sent, or perhaps sent, and not ended."""
+        return self.unfinished().exclude(submission=FluxTask.Submission.UNSENT)
+
+    def waiting(self) -> FluxTaskQuerySet:
+        return self.filter(status=FluxTask.Status.PENDING, submission=FluxTask.Submission.UNSENT)
+
+
+class FluxTask(ImageTask):
+    class Status(models.TextChoices):
+        """PENDING → IN_QUEUE → IN_PROGRESS → SUCCESS | FAILED | CANCELLED.
+
+        IN_PROGRESS may be skipped, and every unfinished state may end in FAILED or
+        CANCELLED. The last three are final.
+        """
+
+        PENDING = "PENDING", _("Waiting")
+        IN_QUEUE = "IN_QUEUE", _("Queued")
+        IN_PROGRESS = "IN_PROGRESS", _("Drawing")
+        SUCCESS = "SUCCESS", _("Done")
+        FAILED = "FAILED", _("Failed")
+        CANCELLED = "CANCELLED", _("Cancelled")
+
+    class Submission(models.TextChoices):
+        """How sure we are that fal has the request. UNKNOWN is written before the request
+        leaves, so that a crash at any line leads to a question and never to a second copy."""
+
+        UNSENT = "UNSENT", _("Not sent")
+        UNKNOWN = "UNKNOWN", _("Unknown")
+        ACCEPTED = "ACCEPTED", _("Accepted")
+
+    UNFINISHED = (Status.PENDING, Status.IN_QUEUE, Status.IN_PROGRESS)
+
+    request_id = models.CharField(max_length=255, blank=True, default="")
+    model = models.CharField(max_length=100)
+    endpoint = models.CharField(
+        max_length=150, help_text=_("The endpoint the number of pictures led to.")
+    )
+    task_type = models.CharField(max_length=20)
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.PENDING)
+    submission = models.CharField(
+        max_length=10, choices=Submission.choices, default=Submission.UNSENT
+    )
+
+    # What was asked. `parameters` holds every parameter of the endpoint as it was validated;
+    # the columns after it are those of the specification, written once from it.
+    parameters = models.JSONField(default=dict)
+    input_image_url = models.TextField(blank=True, default="")
+    uploaded_image_url = models.TextField(blank=True, default="")
+    num_images = models.IntegerField(default=1)
+    aspect_ratio = models.CharField(max_length=20, blank=True, default="")
+    guidance_scale = models.FloatField(null=True, blank=True)
+    num_inference_steps = models.IntegerField(null=True, blank=True)
+    # Text: fal's seeds are unsigned 64 bit, more than a database integer or a JavaScript
+    # number holds.
+    seed = models.CharField(max_length=20, blank=True, default="")
+    safety_tolerance = models.CharField(max_length=10, blank=True, default="")
+    strength = models.FloatField(null=True, blank=True)
+
+    # What came back.
+    result_seed = models.CharField(max_length=20, blank=True, default="")
+    generation_time = models.FloatField(
+        null=True, blank=True, help_text=_("Seconds from acceptance to result.")
+    )
+    queue_position = models.IntegerField(null=True, blank=True)
+    billable_units = models.CharField(
+        max_length=32, blank=True, default="", help_text=_("As fal reported them.")
+    )
+    error_code = models.CharField(max_length=40, blank=True, default="")
+    error_message = models.TextField(
+        blank=True, default="", help_text=_("What the provider said; for staff.")
+    )
+    retry_count = models.IntegerField(default=0)
+    retry_of = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+
+    # Credits, as whole numbers.
+    cost_reserved = models.PositiveIntegerField(default=0)
+    cost_charged = models.PositiveIntegerField(default=0)
+
+    idempotency_key = models.CharField(max_length=255, blank=True, default="")
+    body_hash = models.CharField(max_length=64, blank=True, default="")
+
+    # When somebody has to look at this task again. A worker that takes it moves the time
+    # forward and leaves its token, so the time doubles as a lease: a worker that died simply
+    # lets it come round again.
+    next_action_at = models.DateTimeField(null=True, blank=True)
+    lease_token = models.CharField(max_length=32, blank=True, default="")
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    missing_since = models.DateTimeField(
+        null=True, blank=True, help_text=_("Since when the provider denies knowing it.")
+    )
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_sent_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = FluxTaskQuerySet.as_manager()
+
+    class Meta:
+        db_table = "flux_tasks"
+        verbose_name = _("FLUX task")
+        verbose_name_plural = _("FLUX tasks")
+        ordering: ClassVar = ["-created_at", "-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["user", "-created_at", "-id"], name="idx_flux_tasks_user_id"),
+            models.Index(fields=["status"], name="idx_flux_tasks_status"),
+            models.Index(fields=["request_id"], name="idx_flux_tasks_request_id"),
+            models.Index(fields=["-created_at", "-id"], name="idx_flux_tasks_created_at"),
+            models.Index(
+                fields=["user", "-created_at", "-id"],
+                condition=Q(status="SUCCESS"),
+                name="idx_flux_tasks_history",
+            ),
+            models.Index(
+                fields=["next_action_at"],
+                condition=Q(next_action_at__isnull=False),
+                name="idx_flux_tasks_due",
+            ),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user", "idempotency_key"],
+                condition=~Q(idempotency_key=""),
+                name="flux_tasks_one_per_idempotency_key",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["PENDING", "CANCELLED", "FAILED"])
+                | Q(submission="ACCEPTED"),
+                name="flux_tasks_progress_needs_acceptance",
+            ),
+            models.CheckConstraint(
+                condition=~Q(submission="ACCEPTED") | ~Q(request_id=""),
+                name="flux_tasks_acceptance_has_request_id",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["PENDING", "IN_QUEUE", "IN_PROGRESS"])
+                | Q(completed_at__isnull=False),
+                name="flux_tasks_an_end_has_a_time",
+            ),
+        ]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status not in self.UNFINISHED
+
+    @property
+    def display_model(self) -> catalogue.Model | None:
+        return catalogue.find_model(self.model)
+
+
+class TaskInput(models.Model):
+    """A picture a task starts from, in the order the member gave."""
+
+    task = models.ForeignKey(FluxTask, models.CASCADE, related_name="inputs", db_index=False)
+    position = models.PositiveSmallIntegerField()
+    upload = models.ForeignKey("Upload", models.PROTECT, null=True, related_name="+")
+    image = models.ForeignKey("TaskImage", models.PROTECT, null=True, related_name="+")
+
+    class Meta:
+        db_table = "flux_task_inputs"
+        ordering: ClassVar = ["position"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["task", "position"], name="flux_task_inputs_order"),
+            models.CheckConstraint(
+                condition=Q(upload__isnull=True) ^ Q(image__isnull=True),
+                name="flux_task_inputs_one_picture",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} #{self.position}"
+
+    @property
+    def picture(self) -> Upload | TaskImage:
+        picture = self.upload or self.image
+        assert picture is not None  # noqa: S101 - held by a check constraint
+        return picture
+
+
+class MidjourneyTask(ImageTask):
+    """A Midjourney task as the `mj_tasks` table of the specification has it."""
+
+    model = models.CharField(max_length=100, blank=True, default="midjourney")
+    action = models.CharField(max_length=50, blank=True, default="IMAGINE")
+    status = models.CharField(max_length=20, default="SUBMITTED")
+    prompt_en = models.TextField(blank=True, default="")
+    description = models.TextField(blank=True, default="")
+    mode = models.CharField(max_length=50, blank=True, default="fast")
+    credits_cost = models.IntegerField(default=0)
+    submit_time = models.DateTimeField(null=True, blank=True)
+    start_time = models.DateTimeField(null=True, blank=True)
+    finish_time = models.DateTimeField(null=True, blank=True)
+    progress = models.CharField(max_length=20, blank=True, default="0%")
+    fail_reason = models.TextField(blank=True, default="")
+    properties = models.JSONField(default=dict, blank=True)
+    buttons = models.JSONField(default=list, blank=True)
+    parent_task_id = models.CharField(max_length=50, blank=True, default="")
+
+    class Meta:
+        db_table = "mj_tasks"
+        verbose_name = _("Midjourney task")
+        verbose_name_plural = _("Midjourney tasks")
+        ordering: ClassVar = ["-created_at", "-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["user", "-created_at", "-id"], name="idx_mj_tasks_user_id"),
+            models.Index(fields=["status", "updated_at"], name="idx_mj_tasks_status"),
+            models.Index(
+                fields=["user", "-created_at", "-id"],
+                condition=Q(status="SUCCESS"),
+                name="idx_mj_tasks_history",
+            ),
+        ]
+
+
+class JimengTask(ImageTask):
+    """A Jimeng 即梦 task as the `dreamwork_tasks` table of the specification has it."""
+
+    model = models.CharField(max_length=100, blank=True, default="")
+    action = models.CharField(max_length=50, blank=True, default="TEXT_TO_IMAGE")
+    status = models.CharField(max_length=20, default="SUBMITTED")
+    size = models.CharField(max_length=50, blank=True, default="")
+    guidance_scale = models.FloatField(null=True, blank=True)
+    seed = models.CharField(max_length=20, blank=True, default="")
+    watermark = models.BooleanField(default=False)
+    credits_cost = models.IntegerField(default=0)
+    submit_time = models.DateTimeField(null=True, blank=True)
+    start_time = models.DateTimeField(null=True, blank=True)
+    finish_time = models.DateTimeField(null=True, blank=True)
+    progress = models.CharField(max_length=20, blank=True, default="0%")
+    fail_reason = models.TextField(blank=True, default="")
+    input_image = models.TextField(blank=True, default="")
+    properties = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        db_table = "dreamwork_tasks"
+        verbose_name = _("Jimeng task")
+        verbose_name_plural = _("Jimeng tasks")
+        ordering: ClassVar = ["-created_at", "-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["user", "-created_at", "-id"], name="idx_dreamwork_tasks_user_id"),
+            models.Index(fields=["status", "updated_at"], name="idx_dreamwork_tasks_status"),
+            models.Index(
+                fields=["user", "-created_at", "-id"],
+                condition=Q(status="SUCCESS"),
+                name="idx_dreamwork_tasks_history",
+            ),
+        ]
+
+
+# ---------------------------------------------------------------- pictures
+class Picture(models.Model):
+    """A picture with an address of its own: `/media/<id>`, valid for ever.
+
+    The row holds storage keys, never addresses that expire. `width` and `height` are pixels
+    as displayed.
+    """
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", db_index=False
+    )
+    storage_key = models.CharField(max_length=200, blank=True, default="")
+    content_type = models.CharField(max_length=30, blank=True, default="")
+    width = models.PositiveIntegerField(null=True, blank=True)
+    height = models.PositiveIntegerField(null=True, blank=True)
+    byte_size = models.PositiveBigIntegerField(null=True, blank=True)
+    sha256 = models.CharField(max_length=64, blank=True, default="")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.pk
+
+    @property
+    def url(self) -> str:
+        return f"/media/{self.pk}"
+
+    def thumbnail_url(self, width: int) -> str:
+        return f"/media/{self.pk}/{width}"
+
+    def thumbnail_key(self, width: int) -> str:
+        """Return the storage key of the WebP thumbnail of that width, beside the original."""
+        return f"{self.storage_key.rpartition('.')[0]}-{width}.webp"
+
+
+class TaskImageQuerySet(models.QuerySet["TaskImage"]):
+    def of_tasks(self, *, source: str, ids: Iterable[str]) -> TaskImageQuerySet:
+        return self.filter(source=source, task_id__in=list(ids)).order_by("task_id", "position")
+
+    def to_store(self, *, now: datetime) -> TaskImageQuerySet:
+        return self.filter(stored_at=None, next_action_at__lte=now)
+
+
+class TaskImage(Picture):
+    """One picture of a task. It names its task by source and id, not by a foreign key,
+    because the task may be in any of three tables."""
+
+    class Source(models.TextChoices):
+        FLUX = "flux", "FLUX"
+        MIDJOURNEY = "midjourney", "Midjourney"
+        JIMENG = "jimeng", "Jimeng 即梦"
+
+    source = models.CharField(max_length=20, choices=Source.choices)
+    task_id = models.CharField(max_length=255)
+    position = models.PositiveSmallIntegerField()
+    provider_url = models.TextField(blank=True, default="")
+    is_nsfw = models.BooleanField(default=False)
+    stored_at = models.DateTimeField(null=True, blank=True)
+    store_attempts = models.PositiveSmallIntegerField(default=0)
+    store_error = models.TextField(blank=True, default="")
+    next_action_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TaskImageQuerySet.as_manager()
+
+    class Meta:
+        db_table = "task_images"
+        verbose_name = _("picture")
+        verbose_name_plural = _("pictures")
+        indexes: ClassVar = [
+            models.Index(fields=["user", "-created_at"], name="idx_task_images_user"),
+            models.Index(
+                fields=["next_action_at"],
+                condition=Q(stored_at__isnull=True),
+                name="idx_task_images_to_store",
+            ),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["source", "task_id", "position"], name="task_images_one_per_position"
+            ),
+            models.CheckConstraint(
+                condition=Q(stored_at__isnull=True) | ~Q(storage_key=""),
+                name="task_images_stored_has_key",
+            ),
+        ]
+
+
+class Upload(Picture):
+    """A reference picture a member brought: checked, turned upright, free of metadata."""
+
+    class Meta:
+        db_table = "flux_uploads"
+        verbose_name = _("upload")
+        verbose_name_plural = _("uploads")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["user", "sha256"], name="flux_uploads_one_per_content"),
+        ]
+
+
+# ---------------------------------------------------------------- work
+class SweepLease(models.Model):
+    """Who sweeps at the moment: one row, taken and renewed by conditional updates."""
+
+    name = models.CharField(primary_key=True, max_length=30)
+    holder = models.CharField(max_length=32, blank=True, default="")
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "sweep_leases"
+
+    def __str__(self) -> str:
+        return self.name
