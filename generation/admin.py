@@ -1,0 +1,260 @@
+"""Admin: the configuration can be changed, tasks and pictures only looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from generation import catalogue, channel, lifecycle, polling
+from generation.models import (
+    FluxConfig,
+    FluxTask,
+    JimengTask,
+    MidjourneyTask,
+    TaskImage,
+    TaskInput,
+    Upload,
+)
+
+
+# ---------------------------------------------------------------- configuration
+class FluxConfigForm(forms.ModelForm):
+    new_api_key = forms.CharField(
+        label=gettext_lazy("fal key"),
+        required=False,
+        strip=True,
+        max_length=500,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text=gettext_lazy("Never shown again. Leave empty to keep the key there is."),
+    )
+    remove_api_key = forms.BooleanField(
+        label=gettext_lazy("remove the key"),
+        required=False,
+        help_text=gettext_lazy("Without a key the site draws with the sandbox, if that runs."),
+    )
+    default_model = forms.ChoiceField(
+        label=gettext_lazy("default model"),
+        choices=[(model.id, model.name) for model in catalogue.MODELS],
+    )
+
+    class Meta:
+        model = FluxConfig
+        fields = [
+            "enabled",
+            "base_url",
+            "auth_scheme",
+            "timeout",
+            "max_concurrent_tasks",
+            "default_model",
+            "webhook_enabled",
+        ]
+
+    def clean_base_url(self) -> str:
+        base_url: str = self.cleaned_data["base_url"].strip().rstrip("/")
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise forms.ValidationError(
+                _("An address such as https://queue.fal.run is needed.")
+            )
+        return base_url
+
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
+        if self.cleaned_data["remove_api_key"]:
+            self.instance.set_api_key("")
+        elif self.cleaned_data["new_api_key"]:
+            self.instance.set_api_key(self.cleaned_data["new_api_key"])
+        return super().save(commit=commit)
+
+
+@admin.register(FluxConfig)
+class FluxConfigAdmin(admin.ModelAdmin):
+    form = FluxConfigForm
+    readonly_fields = ["state", "current_key"]
+    fieldsets = [
+        (None, {"fields": ["state", "enabled"]}),
+        (
+            gettext_lazy("Provider"),
+            {
+                "fields": [
+                    "current_key",
+                    "new_api_key",
+                    "remove_api_key",
+                    "base_url",
+                    "auth_scheme",
+                    "webhook_enabled",
+                ]
+            },
+        ),
+        (
+            gettext_lazy("Limits"),
+            {"fields": ["timeout", "max_concurrent_tasks", "default_model"]},
+        ),
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """There is one row: go straight to it."""
+        config = channel.load_config()
+        return HttpResponseRedirect(reverse("admin:generation_fluxconfig_change", args=[config.pk]))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        channel.load_config()
+        return super().get_object(request, object_id, from_field)
+
+    def save_model(self, request: HttpRequest, obj: FluxConfig, form: Any, change: bool) -> None:  # noqa: FBT001
+        super().save_model(request, obj, form, change)
+        polling.kick_on_commit()
+
+    @admin.display(description=gettext_lazy("current key"))
+    def current_key(self, config: FluxConfig) -> str:
+        return config.masked_api_key() or _("none")
+
+    @admin.display(description=gettext_lazy("state"))
+    def state(self, config: FluxConfig) -> str:
+        texts = {
+            "fal": _("Drawing with the provider below."),
+            "sandbox": _("No key: drawing with the built-in sandbox."),
+            "off": _("Switched off."),
+            "not_configured": _("No key and no sandbox: nothing can be drawn."),
+            "key_unreadable": _("The stored key cannot be decrypted: enter it again."),
+        }
+        return texts[channel.current().mode]
+
+
+# ---------------------------------------------------------------- what only happened
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """For rows that tell what happened: looked at, searched, never edited."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    list_select_related = ["user"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Django would otherwise hide a model from those who may only change it.
+        return bool(super().has_view_permission(request, obj))
+
+
+class TaskInputInline(admin.TabularInline):
+    model = TaskInput
+    fields = ["position", "link"]
+    readonly_fields = ["position", "link"]
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description=gettext_lazy("picture"))
+    def link(self, item: TaskInput) -> SafeString:
+        return thumbnail(item.picture)
+
+
+def thumbnail(picture: Upload | TaskImage) -> SafeString:
+    source = picture.thumbnail_url(320) if picture.storage_key else picture.url
+    return format_html(
+        '<a href="{}"><img src="{}" width="160" loading="lazy" alt=""></a>', picture.url, source
+    )
+
+
+@admin.register(FluxTask)
+class FluxTaskAdmin(ReadOnlyAdmin):
+    list_display = ["id", "user", "model", "status", "submission", "error_code", "created_at"]
+    list_filter = ["status", "submission", "model", "error_code"]
+    search_fields = ["=id", "=request_id", "user__username", "prompt"]
+    date_hierarchy = "created_at"
+    readonly_fields = ["pictures"]
+    inlines = [TaskInputInline]
+    actions = ["cancel"]
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["lease_token", "body_hash"]
+
+    @admin.display(description=gettext_lazy("pictures"))
+    def pictures(self, task: FluxTask) -> SafeString:
+        images = TaskImage.objects.of_tasks(source=TaskImage.Source.FLUX, ids=[task.pk])
+        return format_html_join(" ", "{}", ((thumbnail(image),) for image in images))
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("generation.change_fluxtask")
+
+    @admin.action(description=gettext_lazy("Cancel the selected tasks"), permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[FluxTask]) -> None:
+        now = timezone.now()
+        count = sum(lifecycle.cancel(task=task, now=now) for task in queryset)
+        polling.kick_on_commit()
+        messages.success(request, _("Cancelled or asked to stop: %(count)d") % {"count": count})
+
+
+@admin.register(MidjourneyTask, JimengTask)
+class ForeignTaskAdmin(ReadOnlyAdmin):
+    list_display = ["id", "user", "model", "status", "created_at"]
+    list_filter = ["status"]
+    search_fields = ["=id", "user__username", "prompt"]
+
+
+@admin.register(TaskImage)
+class TaskImageAdmin(ReadOnlyAdmin):
+    list_display = ["id", "user", "source", "task", "width", "height", "stored_at", "store_error"]
+    list_filter = ["source", "is_nsfw", ("stored_at", admin.EmptyFieldListFilter)]
+    search_fields = ["=id", "=task_id", "user__username"]
+    readonly_fields = ["preview", "task"]
+    actions = ["store_again"]
+
+    @admin.display(description=gettext_lazy("task"))
+    def task(self, image: TaskImage) -> str:
+        names = {"flux": "fluxtask", "midjourney": "midjourneytask", "jimeng": "jimengtask"}
+        url = reverse(f"admin:generation_{names[image.source]}_change", args=[image.task_id])
+        return format_html('<a href="{}">{}</a>', url, image.task_id)
+
+    @admin.display(description=gettext_lazy("picture"))
+    def preview(self, image: TaskImage) -> SafeString:
+        return thumbnail(image)
+
+    def has_store_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("generation.change_taskimage")
+
+    @admin.action(
+        description=gettext_lazy("Try again to save the selected pictures"), permissions=["store"]
+    )
+    def store_again(self, request: HttpRequest, queryset: QuerySet[TaskImage]) -> None:
+        count = queryset.filter(stored_at=None).update(
+            next_action_at=timezone.now(), store_attempts=0
+        )
+        polling.kick_on_commit()
+        messages.success(request, _("Pictures to save again: %(count)d") % {"count": count})
+
+
+@admin.register(Upload)
+class UploadAdmin(ReadOnlyAdmin):
+    list_display = ["id", "user", "width", "height", "byte_size", "created_at"]
+    search_fields = ["=id", "user__username"]
+    readonly_fields = ["preview"]
+
+    @admin.display(description=gettext_lazy("picture"))
+    def preview(self, upload: Upload) -> SafeString:
+        return thumbnail(upload)

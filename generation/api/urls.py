@@ -1,0 +1,15 @@
+from django.urls import path
+
+from generation.api import views
+
+app_name = "flux_api"
+urlpatterns = [
+    path("text-to-image", views.TextToImageView.as_view(), name="text_to_image"),
+    path("image-to-image", views.ImageToImageView.as_view(), name="image_to_image"),
+    path("upload-image", views.UploadImageView.as_view(), name="upload_image"),
+    path("task/<slug:task_id>", views.TaskView.as_view(), name="task"),
+    path("task/<slug:task_id>/cancel", views.CancelView.as_view(), name="cancel"),
+    path("task/<slug:task_id>/retry", views.RetryView.as_view(), name="retry"),
+    path("history", views.HistoryView.as_view(), name="history"),
+    path("models", views.ModelsView.as_view(), name="models"),
+]

@@ -1,0 +1,246 @@
+"""The API of generation. Each view checks, makes one lifecycle call and shows the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework import exceptions, status
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from generation import catalogue, channel, intake, lifecycle, polling, uploads
+from generation.api import serializers
+from generation.models import FluxTask
+from history.paging import paginate
+
+MAX_KEY_LENGTH = 255
+
+_ERRORS = {400: serializers.ErrorSerializer, 401: serializers.ErrorSerializer}
+_IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="The same key with the same body answers with the same task.",
+)
+_PAGING = [
+    OpenApiParameter("page", OpenApiTypes.INT),
+    OpenApiParameter("limit", OpenApiTypes.INT),
+    OpenApiParameter("cursor", OpenApiTypes.STR),
+]
+
+
+class Conflict(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+
+class NotAccepting(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+
+
+# ---------------------------------------------------------------- helpers
+def own_task(request: Request, task_id: str) -> FluxTask:
+    return get_object_or_404(FluxTask.objects.for_user(request.user), pk=task_id)
+
+
+def invalid(error: catalogue.InvalidRequest) -> exceptions.ValidationError:
+    problems: dict[str, list[str]] = {}
+    for problem in error.problems:
+        problems.setdefault(problem.field, []).append(_(problem.message) % problem.params)
+    return exceptions.ValidationError(problems)
+
+
+def not_accepting(error: channel.ChannelClosed) -> NotAccepting:
+    return NotAccepting(_(intake.CLOSED_REASONS[error.mode]), code=error.mode)
+
+
+def _read_key(request: Request) -> str:
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if len(key) > MAX_KEY_LENGTH or not key.isprintable():
+        raise exceptions.ValidationError(
+            {"Idempotency-Key": [_("At most %(maximum)s characters, please.") % {"maximum": MAX_KEY_LENGTH}]}
+        )
+    return key
+
+
+def _read_order(request: Request, *, with_images: bool) -> intake.Order:
+    if not isinstance(request.data, dict):
+        raise exceptions.ParseError(_("The request body must be a JSON object."))
+    body: dict[str, Any] = dict(request.data)
+    model_id = body.pop("model", None) or channel.load_config().default_model
+    prompt = body.pop("prompt", "")
+    single, several = body.pop("image_url", None), body.pop("image_urls", None)
+    field = "image_url" if several is None else "image_urls"
+    if not with_images and (single is not None or several is not None):
+        raise exceptions.ValidationError(
+            {field: [_("Text to image takes no picture; use /api/flux/image-to-image.")]}
+        )
+    if single is not None and several is not None:
+        raise exceptions.ValidationError({field: [_("Give either image_url or image_urls.")]})
+    addresses = [single] if single is not None else several
+    if with_images and not addresses:
+        raise exceptions.ValidationError({field: [_("A reference picture is needed.")]})
+    if addresses is not None and not isinstance(addresses, list):
+        raise exceptions.ValidationError({field: [_("A list of addresses is needed.")]})
+    return intake.Order(
+        model_id=model_id,
+        prompt=prompt,
+        addresses=addresses or [],
+        parameters=body,
+        image_field=field,
+    )
+
+
+class _CreateView(APIView):
+    with_images: bool
+
+    def _create(self, request: Request) -> Response:
+        key = _read_key(request)
+        order = _read_order(request, with_images=self.with_images)
+        try:
+            task = intake.place(
+                user=request.user, order=order, idempotency_key=key, now=timezone.now()
+            )
+        except catalogue.InvalidRequest as error:
+            raise invalid(error) from error
+        except channel.ChannelClosed as error:
+            raise not_accepting(error) from error
+        except lifecycle.IdempotencyConflict as error:
+            raise Conflict(
+                _("This Idempotency-Key was used for another request."), "idempotency_conflict"
+            ) from error
+        return Response(serializers.represent(task), status=status.HTTP_202_ACCEPTED)
+
+
+# ---------------------------------------------------------------- views
+class TextToImageView(_CreateView):
+    with_images = False
+
+    @extend_schema(
+        request={"application/json": serializers.request_schema(with_images=False)},
+        parameters=[_IDEMPOTENCY_KEY],
+        responses={202: serializers.TaskSerializer, **_ERRORS},
+    )
+    def post(self, request: Request) -> Response:
+        """Draw from a prompt."""
+        return self._create(request)
+
+
+class ImageToImageView(_CreateView):
+    with_images = True
+
+    @extend_schema(
+        request={"application/json": serializers.request_schema(with_images=True)},
+        parameters=[_IDEMPOTENCY_KEY],
+        responses={202: serializers.TaskSerializer, **_ERRORS},
+    )
+    def post(self, request: Request) -> Response:
+        """Draw from one reference picture, or from several."""
+        return self._create(request)
+
+
+class UploadImageView(APIView):
+    parser_classes = [MultiPartParser]
+
+    @extend_schema(
+        request={
+            "multipart/form-data": {
+                "type": "object",
+                "properties": {"file": {"type": "string", "format": "binary"}},
+                "required": ["file"],
+            }
+        },
+        responses={201: serializers.UploadSerializer, **_ERRORS},
+    )
+    def post(self, request: Request) -> Response:
+        """Bring a reference picture: JPEG, PNG or WebP of at most 10 MB."""
+        file = request.FILES.get("file")
+        if file is None:
+            raise exceptions.ValidationError({"file": [_("Choose a picture.")]})
+        try:
+            upload = uploads.save(user=request.user, file=file)
+        except uploads.UploadRefused as error:
+            raise exceptions.ValidationError({"file": [error.message]}) from error
+        body = {
+            "id": upload.pk,
+            "url": upload.url,
+            "width": upload.width,
+            "height": upload.height,
+            "bytes": upload.byte_size,
+        }
+        return Response(body, status=status.HTTP_201_CREATED)
+
+
+class TaskView(APIView):
+    @extend_schema(
+        responses={200: serializers.TaskSerializer, 404: serializers.ErrorSerializer}
+    )
+    def get(self, request: Request, task_id: str) -> Response:
+        """Tell how a task stands."""
+        task = own_task(request, task_id)
+        if not task.is_finished:
+            polling.kick()
+        return Response(serializers.represent(task))
+
+
+class CancelView(APIView):
+    @extend_schema(
+        request=None,
+        responses={200: serializers.TaskSerializer, 409: serializers.ErrorSerializer},
+    )
+    def post(self, request: Request, task_id: str) -> Response:
+        """Cancel a task: at once while it waits here, else as soon as the provider stops."""
+        task = own_task(request, task_id)
+        if not lifecycle.cancel(task=task, now=timezone.now()):
+            raise Conflict(_("The task has already ended."), "already_ended")
+        polling.kick_on_commit()
+        task.refresh_from_db()
+        return Response(serializers.represent(task))
+
+
+class RetryView(APIView):
+    @extend_schema(request=None, responses={202: serializers.TaskSerializer, **_ERRORS})
+    def post(self, request: Request, task_id: str) -> Response:
+        """Ask for the same again, as a new task linked to this one."""
+        task = own_task(request, task_id)
+        if not task.is_finished:
+            raise Conflict(_("The task has not ended yet."), "not_ended")
+        try:
+            again = lifecycle.retry(task=task, now=timezone.now())
+        except catalogue.InvalidRequest as error:
+            raise invalid(error) from error
+        except channel.ChannelClosed as error:
+            raise not_accepting(error) from error
+        polling.kick_on_commit()
+        return Response(serializers.represent(again), status=status.HTTP_202_ACCEPTED)
+
+
+class HistoryView(APIView):
+    @extend_schema(
+        parameters=_PAGING, responses={200: serializers.TaskListSerializer, **_ERRORS}
+    )
+    def get(self, request: Request) -> Response:
+        """List your FLUX tasks, newest first, whatever became of them."""
+        page = paginate(request, FluxTask.objects.for_user(request.user))
+        return Response(
+            {
+                "results": serializers.represent_many(page.items),
+                "next": page.next,
+                "previous": page.previous,
+            }
+        )
+
+
+class ModelsView(APIView):
+    @extend_schema(responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request) -> Response:
+        """List the models: what each takes, with types, ranges and defaults."""
+        models = [serializers.describe_model(model) for model in catalogue.MODELS]
+        default = channel.load_config().default_model
+        return Response({"default": default, "results": models})

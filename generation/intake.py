@@ -1,0 +1,126 @@
+"""From what a door received to a task: one path for the API and for the page.
+
+Every problem is found before anything is stored, and comes back under the name of its field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from generation import catalogue, channel, lifecycle, media, polling
+from generation.models import FluxTask, TaskImage, Upload
+
+#: More reference pictures than any model takes: enough to say "too many" precisely.
+MAX_IMAGE_URLS = 20
+
+
+def _(text: str) -> str:
+    """Mark a text for translation where the doors translate problems."""
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A request as it came: `addresses` name the reference pictures, in order.
+
+    `image_field` is the field those came in, to lay problems at the right door.
+    """
+
+    model_id: str
+    prompt: Any
+    addresses: Sequence[object]
+    parameters: Mapping[str, Any]
+    image_field: str = "image_urls"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    request: catalogue.Request
+    pictures: tuple[Upload | TaskImage, ...]
+
+
+def check(*, user: Any, order: Order) -> Checked:
+    """Check an order completely. Raises catalogue.InvalidRequest with every problem."""
+    problems: list[catalogue.Problem] = []
+    pictures: list[Upload | TaskImage] = []
+    for address in order.addresses[:MAX_IMAGE_URLS]:
+        picture = media.find_own_picture(user=user, address=address)
+        if picture is None:
+            problems.append(_not_yours(order.image_field))
+            break
+        if not picture.storage_key:
+            problems.append(_not_stored_yet(order.image_field))
+            break
+        pictures.append(picture)
+    try:
+        request = catalogue.check(
+            model_id=order.model_id,
+            prompt=order.prompt,
+            images=len(order.addresses),
+            parameters=order.parameters,
+        )
+    except catalogue.InvalidRequest as error:
+        raise catalogue.InvalidRequest([*problems, *error.problems]) from None
+    if problems:
+        raise catalogue.InvalidRequest(problems)
+    return Checked(request=request, pictures=tuple(pictures))
+
+
+def _not_yours(field: str) -> catalogue.Problem:
+    return catalogue.Problem(
+        field=field,
+        code="not_your_picture",
+        message=_("This is not one of your pictures. Upload it first, or take one from your history."),
+    )
+
+
+def _not_stored_yet(field: str) -> catalogue.Problem:
+    return catalogue.Problem(
+        field=field,
+        code="not_stored_yet",
+        message=_("This picture is still being saved. Try again in a moment."),
+    )
+
+
+def place(
+    *, user: Any, order: Order, now: datetime, idempotency_key: str = ""
+) -> FluxTask:
+    """Check an order, create its task and wake the workers.
+
+    The same key with the same order returns the same task. Raises catalogue.InvalidRequest,
+    channel.ChannelClosed or lifecycle.IdempotencyConflict.
+    """
+    checked = check(user=user, order=order)
+    task = lifecycle.create(
+        user=user,
+        request=checked.request,
+        pictures=checked.pictures,
+        idempotency_key=idempotency_key,
+        body_hash=_hash(order),
+        now=now,
+    )
+    polling.kick_on_commit()
+    return task
+
+
+def _hash(order: Order) -> str:
+    body = [
+        order.model_id,
+        order.prompt,
+        [str(address) for address in order.addresses],
+        sorted(order.parameters.items()),
+    ]
+    return hashlib.sha256(json.dumps(body, default=str).encode()).hexdigest()
+
+
+#: For people: why nothing can be drawn, and what is to be done. English message ids.
+CLOSED_REASONS: Mapping[channel.Mode, str] = {
+    "off": _("Drawing is switched off on this site at the moment."),
+    "not_configured": _("No image provider is set up on this site. An administrator has to enter a fal key."),
+    "key_unreadable": _("The stored fal key cannot be read. An administrator has to enter it again."),
+}

@@ -1,0 +1,316 @@
+"""What the workers run: one sweep that sends and asks, and a task per picture to store.
+
+The database is the truth and a queue message only a wake-up: lost, doubled or late messages
+change nothing but the delay. A sweep holds no worker per task: it takes the rows that are due,
+asks the provider about them side by side, writes down what changed, and goes on until nothing
+is left to do or its window ends, when it hands over to a successor.
+
+What starts a sweep: creating a task; a page that watches one; the schedule, every minute, as
+the floor. A lease keeps it to one sweep over all clusters.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from generation import channel, lifecycle
+from generation.ids import new_token
+from generation.models import FluxTask, SweepLease, TaskImage
+
+logger = logging.getLogger(__name__)
+
+LEASE = "sweep"
+LEASE_SECONDS = 6.0
+#: Seconds until a sweep hands over; well below the cluster's own time limit.
+WINDOW_SECONDS = 40.0
+#: Seconds between two looks into the database while something is going on.
+TICK_SECONDS = 0.1
+#: Seconds a sweep lingers without work before it ends.
+IDLE_SECONDS = 2.0
+#: Seconds a sweep waits at its end for requests in flight: a submit may take this long.
+DRAIN_SECONDS = 100.0
+THREADS = 16
+#: Tasks asked about at the same time.
+MAX_IN_FLIGHT = 64
+#: Due work that nobody touched for this long, with no sweep alive, means a hung cluster.
+STUCK_AFTER = timedelta(seconds=20)
+
+
+# ---------------------------------------------------------------- wake-ups
+def kick() -> None:
+    """See to it that a sweep is running. Call it after the commit; it never raises."""
+    try:
+        if not _lease_is_live(timezone.now()):
+            async_task("generation.polling.sweep")
+    except Exception:  # noqa: BLE001 - a lost wake-up delays, it must not fail a request
+        logger.warning("no sweep could be started; the schedule will do it", exc_info=True)
+
+
+def kick_on_commit() -> None:
+    transaction.on_commit(kick)
+
+
+def cluster_is_stuck() -> bool:
+    """Tell whether due work lies untouched though it was announced: a cluster that hangs.
+
+    Announces the work once more, so that a cluster which merely lost a message catches up.
+    """
+    now = timezone.now()
+    if _lease_is_live(now):
+        return False
+    overdue = Q(next_action_at__lt=now - STUCK_AFTER)
+    tasks = FluxTask.objects.unfinished().filter(overdue)
+    if not channel.current().is_open:
+        tasks = tasks.none()
+    stuck = tasks.exists() or TaskImage.objects.filter(overdue, stored_at=None).exists()
+    if stuck:
+        kick()
+    return stuck
+
+
+# ---------------------------------------------------------------- lease
+def _lease_is_live(now: datetime) -> bool:
+    return SweepLease.objects.filter(name=LEASE, expires_at__gt=now).exists()
+
+
+def _take_lease(holder: str) -> bool:
+    now = timezone.now()
+    free = Q(expires_at__lte=now) | Q(holder=holder)
+    expires_at = now + timedelta(seconds=LEASE_SECONDS)
+    taken = SweepLease.objects.filter(free, name=LEASE).update(
+        holder=holder, expires_at=expires_at
+    )
+    if taken or SweepLease.objects.filter(name=LEASE).exists():
+        return bool(taken)
+    try:
+        with transaction.atomic():
+            SweepLease.objects.create(name=LEASE, holder=holder, expires_at=expires_at)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _release_lease(holder: str) -> None:
+    SweepLease.objects.filter(name=LEASE, holder=holder).update(expires_at=timezone.now())
+
+
+# ---------------------------------------------------------------- sweep
+def sweep(window: float = WINDOW_SECONDS) -> None:
+    """Send and ask until nothing is left to do or `window` seconds are over."""
+    holder = new_token()
+    if not _take_lease(holder):
+        return
+    run = _Sweep(holder=holder)
+    try:
+        run.until(time.monotonic() + window)
+    finally:
+        run.close()
+        _release_lease(holder)
+    # Looked at after the release: whoever came while we held the lease did not kick.
+    if run.has_work_soon():
+        kick()
+
+
+@dataclass
+class _Sweep:
+    """One sweep: a thread pool for the network, and this thread alone for the database."""
+
+    holder: str
+    pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="sweep")
+    )
+    # Futures in flight, with the task they are about and what to do with their outcome.
+    in_flight: dict[Future[Any], tuple[FluxTask, Callable[[Any], None]]] = field(
+        default_factory=dict
+    )
+    renewed_at: float = 0.0
+    worked_at: float = field(default_factory=time.monotonic)
+
+    def until(self, end: float) -> None:
+        while time.monotonic() < end and self._keep_lease():
+            self._tick()
+            self._harvest(TICK_SECONDS)
+            if self.in_flight or self.has_work_soon():
+                self.worked_at = time.monotonic()
+            elif time.monotonic() - self.worked_at > IDLE_SECONDS:
+                return
+        # What is being sent must be written down; what is being asked can be asked again.
+        end = time.monotonic() + DRAIN_SECONDS
+        while self.in_flight and time.monotonic() < end and self._keep_lease():
+            self._harvest(TICK_SECONDS)
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _keep_lease(self) -> bool:
+        if time.monotonic() - self.renewed_at < LEASE_SECONDS / 4:
+            return True
+        self.renewed_at = time.monotonic()
+        return _take_lease(self.holder)
+
+    def has_work_soon(self) -> bool:
+        soon = timezone.now() + timedelta(seconds=30)
+        return (
+            FluxTask.objects.unfinished().filter(next_action_at__lte=soon).exists()
+            or TaskImage.objects.to_store(now=soon).exists()
+        )
+
+    # ------------------------------------------------------------ one round
+    def _tick(self) -> None:
+        now = timezone.now()
+        _announce_pictures(now)
+        state = channel.current()
+        if not state.is_open:
+            return
+        timeout = timedelta(seconds=state.config.timeout)
+        provider = state.provider()
+        for task in self._to_send(now, state.config.max_concurrent_tasks):
+            if lifecycle.begin_submission(task=task, now=now):
+                self._start(task, _recorder_of_submission(task, timeout), lifecycle.send, provider)
+        for task in self._to_ask(now):
+            if task.submission == FluxTask.Submission.UNKNOWN:
+                # Its sender's lease has run out: it died between asking and writing down.
+                lifecycle.fail(task=task, code="submit_unknown", now=now)
+                continue
+            cancel = lifecycle.wants_cancel(task=task, now=now)
+            self._start(task, _recorder_of_look(task), lifecycle.look, provider, cancel=cancel)
+
+    def _start(
+        self,
+        task: FluxTask,
+        record: Callable[[Any], None],
+        ask: Callable[..., Any],
+        provider: Any,
+        **arguments: Any,
+    ) -> None:
+        future = self.pool.submit(ask, task=task, provider=provider, **arguments)
+        self.in_flight[future] = (task, record)
+
+    def _harvest(self, seconds: float) -> None:
+        """Write down what has come back, waiting at most `seconds` for something to come."""
+        if not self.in_flight:
+            time.sleep(seconds)
+            return
+        done, _pending = wait(self.in_flight, timeout=seconds, return_when=FIRST_COMPLETED)
+        for future in done:
+            task, record = self.in_flight.pop(future)
+            try:
+                record(future.result())
+            except Exception:
+                # One poisonous task must not stop the others; it comes round again, and its
+                # deadline ends it.
+                logger.exception("task %s could not be moved on", task.pk)
+
+    # ------------------------------------------------------------ what is due
+    def _busy(self) -> list[str]:
+        return [task.pk for task, _record in self.in_flight.values()]
+
+    def _to_send(self, now: datetime, limit: int) -> list[FluxTask]:
+        """Return the tasks to send now: while there are free places, the oldest task of the
+        member with the fewest running."""
+        free = min(limit - FluxTask.objects.at_provider().count(), MAX_IN_FLIGHT)
+        if free <= 0:
+            return []
+        due = FluxTask.objects.waiting().filter(next_action_at__lte=now)
+        first_of = dict(
+            due.order_by().values_list("user").annotate(first=Min("created_at"))
+        )
+        if not first_of:
+            return []
+        running = dict(
+            FluxTask.objects.at_provider().order_by().values_list("user").annotate(n=Count("pk"))
+        )
+        lines = {
+            user: list(due.filter(user=user).order_by("created_at", "id")[:free])
+            for user in sorted(first_of, key=first_of.__getitem__)[: 10 * free]
+        }
+        chosen: list[FluxTask] = []
+        while len(chosen) < free and any(lines.values()):
+            user = min(
+                (user for user, line in lines.items() if line),
+                key=lambda user: (running.get(user, 0), lines[user][0].created_at),
+            )
+            chosen.append(lines[user].pop(0))
+            running[user] = running.get(user, 0) + 1
+        return list(
+            FluxTask.objects.filter(pk__in=[task.pk for task in chosen])
+            .prefetch_related("inputs__upload", "inputs__image")
+            .order_by("created_at", "id")
+        )
+
+    def _to_ask(self, now: datetime) -> list[FluxTask]:
+        """Claim the tasks at the provider that are due, by moving their time forward."""
+        room = MAX_IN_FLIGHT - len(self.in_flight)
+        if room <= 0:
+            return []
+        due = FluxTask.objects.at_provider().filter(next_action_at__lte=now)
+        tasks = list(due.exclude(pk__in=self._busy()).order_by("next_action_at")[:room])
+        claimed: list[FluxTask] = []
+        by_interval: dict[float, list[FluxTask]] = {}
+        for task in tasks:
+            by_interval.setdefault(ask_again_after(task, now=now), []).append(task)
+        for interval, group in by_interval.items():
+            ids = [task.pk for task in group]
+            next_time = now + timedelta(seconds=interval * random.uniform(0.9, 1.1))  # noqa: S311
+            moved = due.filter(pk__in=ids).update(
+                next_action_at=next_time, lease_token=self.holder
+            )
+            if moved == len(group):
+                claimed += group
+            else:
+                won = FluxTask.objects.filter(
+                    pk__in=ids, lease_token=self.holder, next_action_at=next_time
+                )
+                claimed += list(won)
+        return claimed
+
+
+def ask_again_after(task: FluxTask, *, now: datetime) -> float:
+    """Return the seconds until the next question: short for a young task, growing with age."""
+    age = (now - (task.accepted_at or now)).total_seconds()
+    if age < 3:
+        return 0.4
+    if age < 30:
+        return 1.0
+    return 2.0 if age < 60 else 5.0 if age < 300 else 10.0
+
+
+def _recorder_of_submission(task: FluxTask, timeout: timedelta) -> Callable[[Any], None]:
+    return lambda outcome: lifecycle.record_submission(
+        task=task, outcome=outcome, timeout=timeout, now=timezone.now()
+    )
+
+
+def _recorder_of_look(task: FluxTask) -> Callable[[Any], None]:
+    return lambda look: lifecycle.record_look(task=task, look=look, now=timezone.now())
+
+
+# ---------------------------------------------------------------- pictures
+def _announce_pictures(now: datetime) -> None:
+    """Queue a job for each picture due for storing. The time moved forward is its lease."""
+    for image in TaskImage.objects.to_store(now=now).order_by("next_action_at")[:50]:
+        claimed = TaskImage.objects.filter(
+            pk=image.pk, stored_at=None, next_action_at=image.next_action_at
+        ).update(next_action_at=now + lifecycle.STORE_LEASE)
+        if claimed:
+            async_task("generation.polling.store", image.pk)
+
+
+def store(image_id: str) -> None:
+    """Copy one picture into our storage."""
+    image = TaskImage.objects.filter(pk=image_id, stored_at=None).first()
+    if image is not None:
+        hosts = channel.current().result_hosts
+        lifecycle.store(image=image, allowed_hosts=hosts, now=timezone.now())

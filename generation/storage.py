@@ -1,0 +1,209 @@
+"""Our own copies: fetching results, checking them, thumbnails, names in the storage.
+
+The database holds keys, never addresses that expire. Names follow from ids, so storing the
+same picture twice writes the same objects again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from django.conf import settings
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
+from PIL import Image, ImageOps
+
+from generation.models import Picture, TaskImage
+
+THUMBNAIL_WIDTHS = (320, 640)
+FORMATS = {"JPEG": ("image/jpeg", "jpg"), "PNG": ("image/png", "png"), "WEBP": ("image/webp", "webp")}
+#: A result larger than this is not a picture of any model we know.
+MAX_RESULT_PIXELS = 64_000_000
+#: Seconds to connect, seconds between two bytes, and seconds for a whole download.
+FETCH_TIMEOUT = (5.0, 20.0)
+FETCH_SECONDS = 120.0
+#: Longest side of a reference picture sent inside a request, in pixels.
+DATA_URI_SIDE = 2048
+
+
+class CannotStore(Exception):
+    """The picture could not be fetched or is not one. `gone` means that waiting won't help."""
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        self.gone = gone
+        super().__init__(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A picture in our storage. Sizes in pixels and bytes."""
+
+    storage_key: str
+    content_type: str
+    width: int
+    height: int
+    byte_size: int
+    sha256: str
+
+
+# ---------------------------------------------------------------- results
+def ingest(*, image: TaskImage, allowed_hosts: Sequence[str]) -> Stored:
+    """Copy a result from the provider into our storage, bytes unchanged, with thumbnails.
+
+    Raises CannotStore. Safe to repeat.
+    """
+    with tempfile.TemporaryFile() as file:
+        digest, size = _fetch(image.provider_url, into=file, allowed_hosts=allowed_hosts)
+        file.seek(0)
+        picture, kind = _decode(file)
+        content_type, extension = FORMATS[kind]
+        key = f"generated/{image.created_at:%Y/%m}/{image.task_id}/{image.position}.{extension}"
+        file.seek(0)
+        default_storage.save(key, File(file))
+    for width in THUMBNAIL_WIDTHS:
+        _save_thumbnail(picture, key=key, width=width)
+    return Stored(
+        storage_key=key,
+        content_type=content_type,
+        width=picture.width,
+        height=picture.height,
+        byte_size=size,
+        sha256=digest,
+    )
+
+
+def _fetch(url: str, *, into: IO[bytes], allowed_hosts: Sequence[str]) -> tuple[str, int]:
+    """Stream `url` into a file. Return its SHA-256 and size in bytes."""
+    _check_address(url, allowed_hosts)
+    deadline = time.monotonic() + FETCH_SECONDS
+    digest, size = hashlib.sha256(), 0
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            with session.get(
+                url, stream=True, timeout=FETCH_TIMEOUT, allow_redirects=False
+            ) as response:
+                if response.status_code in (403, 404, 410):
+                    msg = f"The provider no longer has it (HTTP {response.status_code})."
+                    raise CannotStore(msg, gone=True)
+                if response.status_code != 200:
+                    msg = f"The provider answered HTTP {response.status_code}."
+                    raise CannotStore(msg)
+                for chunk in response.iter_content(64 * 1024):
+                    size += len(chunk)
+                    if size > settings.MAX_RESULT_BYTES:
+                        msg = "The picture is larger than MAX_RESULT_BYTES."
+                        raise CannotStore(msg)
+                    if time.monotonic() > deadline:
+                        msg = "The download took too long."
+                        raise CannotStore(msg)
+                    digest.update(chunk)
+                    into.write(chunk)
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        msg = f"The download failed ({type(error).__name__})."
+        raise CannotStore(msg) from error
+    return digest.hexdigest(), size
+
+
+def _check_address(url: str, allowed_hosts: Sequence[str]) -> None:
+    """Raise CannotStore unless the address names an allowed host without doubt.
+
+    Parsers disagree about `http://a\\@b/`: what one of them takes for the host, another takes
+    for a password. Only addresses on which both agree pass.
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        same = urllib3.util.parse_url(url).host == host
+    except urllib3.exceptions.LocationParseError:
+        same = False
+    if not same or "\\" in url or "@" in urlsplit(url).netloc:
+        msg = "The provider's address is malformed."
+        raise CannotStore(msg)
+    for allowed in allowed_hosts:
+        if host == allowed or (allowed.startswith(".") and host.endswith(allowed)):
+            return
+    msg = f"{host} is not among RESULT_HOSTS."
+    raise CannotStore(msg)
+
+
+def _decode(file: IO[bytes]) -> tuple[Image.Image, str]:
+    """Return the decoded picture and its format. A cut or forged file raises CannotStore."""
+    try:
+        picture = Image.open(file, formats=tuple(FORMATS))
+        kind = "JPEG" if picture.format == "MPO" else str(picture.format)
+        if picture.width * picture.height > MAX_RESULT_PIXELS:
+            msg = "The picture has too many pixels."
+            raise CannotStore(msg)
+        picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        msg = "What the provider sent is not a whole picture."
+        raise CannotStore(msg) from error
+    return picture, kind
+
+
+def _save_thumbnail(picture: Image.Image, *, key: str, width: int) -> None:
+    small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    if small.width > width:
+        height = max(1, round(small.height * width / small.width))
+        small = small.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=78, method=2)
+    default_storage.save(f"{key.rpartition('.')[0]}-{width}.webp", ContentFile(buffer.getvalue()))
+
+
+# ---------------------------------------------------------------- uploads
+def store_upload(*, picture: Image.Image, kind: str, user_id: int, name: str) -> Stored:
+    """Write a cleaned upload and its thumbnails. `kind` is a key of FORMATS."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **({"quality": 92, "subsampling": 0} if kind == "JPEG" else {}))
+    content = buffer.getvalue()
+    content_type, extension = FORMATS[kind]
+    key = f"uploads/{user_id}/{name}.{extension}"
+    default_storage.save(key, ContentFile(content))
+    for width in THUMBNAIL_WIDTHS:
+        _save_thumbnail(picture, key=key, width=width)
+    return Stored(
+        storage_key=key,
+        content_type=content_type,
+        width=picture.width,
+        height=picture.height,
+        byte_size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+# ---------------------------------------------------------------- towards the provider
+def as_data_uri(picture: Picture) -> str:
+    """Return a reference picture as a data URI, made smaller where it is very large.
+
+    Raises CannotStore when its file is missing or broken.
+    """
+    try:
+        with default_storage.open(picture.storage_key) as file:
+            content = file.read()
+        longest = max(picture.width or 0, picture.height or 0)
+        if longest > DATA_URI_SIDE:
+            content = _shrunk(content, picture.content_type)
+    except (OSError, ValueError) as error:
+        msg = f"The file of {picture.pk} cannot be read."
+        raise CannotStore(msg, gone=True) from error
+    return f"data:{picture.content_type};base64,{base64.b64encode(content).decode()}"
+
+
+def _shrunk(content: bytes, content_type: str) -> bytes:
+    kind = next(name for name, (mime, _) in FORMATS.items() if mime == content_type)
+    image = Image.open(io.BytesIO(content), formats=(kind,))
+    image = ImageOps.contain(image, (DATA_URI_SIDE, DATA_URI_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"quality": 92} if kind != "PNG" else {}))
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""Where strangers' bytes enter: a reference picture is checked, turned upright and rebuilt.
+
+What is stored is never the file that came, but a new one made from its pixels: position,
+camera, comments and anything appended to it are gone. Every refusal says which rule and what
+to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any, BinaryIO
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+from PIL import Image, ImageCms, ImageOps
+
+from generation import storage
+from generation.models import Upload
+
+#: A JPEG is decoded at reduced size where it is large; other formats cost up to 15 bytes a pixel.
+MAX_PIXELS = {"JPEG": 108_000_000, "PNG": 40_000_000, "WEBP": 25_000_000}
+MIN_SIDE = 64
+MAX_ASPECT = 8
+#: Longest side kept, in pixels; no model looks closer.
+MAX_SIDE = 4096
+
+_MAGIC = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"))
+
+
+class UploadRefused(Exception):
+    """The file is not accepted. The text, in the reader's language, says why and what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(message)
+
+
+def save(*, user: Any, file: BinaryIO) -> Upload:
+    """Check and store a reference picture. The same picture again returns the same row.
+
+    Raises UploadRefused.
+    """
+    content = file.read(settings.MAX_UPLOAD_BYTES + 1)
+    if len(content) > settings.MAX_UPLOAD_BYTES:
+        raise UploadRefused(
+            "too_large",
+            _("The file is larger than %(megabytes)d MB. Save it smaller and try again.")
+            % {"megabytes": settings.MAX_UPLOAD_BYTES // 1024**2},
+        )
+    picture, kind = clean(content)
+    # Named by the pixels: the same picture lands on the same name, whatever file it came in.
+    digest = hashlib.sha256(picture.mode.encode() + repr(picture.size).encode() + picture.tobytes())
+    name = digest.hexdigest()
+    known = Upload.objects.filter(user=user, sha256=name).first()
+    if known:
+        return known
+    stored = storage.store_upload(picture=picture, kind=kind, user_id=user.pk, name=name)
+    try:
+        with transaction.atomic():
+            return Upload.objects.create(
+                user=user,
+                storage_key=stored.storage_key,
+                content_type=stored.content_type,
+                width=stored.width,
+                height=stored.height,
+                byte_size=stored.byte_size,
+                sha256=name,
+            )
+    except IntegrityError:
+        return Upload.objects.get(user=user, sha256=name)
+
+
+def clean(content: bytes) -> tuple[Image.Image, str]:
+    """Return new pixels, upright, sRGB, without metadata, and the format to keep them in.
+
+    Raises UploadRefused.
+    """
+    kind = _kind(content)
+    try:
+        image = Image.open(io.BytesIO(content), formats=(kind,))
+        _check_size(image, kind)
+        if kind == "JPEG":
+            image.draft(None, (MAX_SIDE, MAX_SIDE))
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        image = _to_srgb(image)
+        has_alpha = image.has_transparency_data
+        image = _to_eight_bits(image).convert("RGBA" if has_alpha else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UploadRefused(
+            "broken", _("The picture is damaged or cut off. Save it again and try once more.")
+        ) from error
+    if max(image.size) > MAX_SIDE:
+        image = ImageOps.contain(image, (MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    # A new image from bare pixels: nothing that travelled with the old one comes along.
+    fresh = Image.frombytes(image.mode, image.size, image.tobytes())
+    return fresh, "PNG" if has_alpha or kind == "PNG" else "JPEG"
+
+
+def _kind(content: bytes) -> str:
+    for magic, kind in _MAGIC:
+        if content.startswith(magic):
+            return kind
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    if content[4:8] == b"ftyp":
+        message = _("HEIC and AVIF pictures are not accepted. Save it as JPEG and try again.")
+    elif not content:
+        message = _("The file is empty. Choose another one.")
+    else:
+        message = _("This is not a JPEG, PNG or WebP picture. Save it as one of these.")
+    raise UploadRefused("unsupported_format", message)
+
+
+def _check_size(image: Image.Image, kind: str) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS[kind]:
+        raise UploadRefused(
+            "too_many_pixels",
+            _("The picture has %(pixels)d megapixels; at most %(limit)d are accepted. Make it smaller.")
+            % {"pixels": width * height // 10**6, "limit": MAX_PIXELS[kind] // 10**6},
+        )
+    if min(width, height) < MIN_SIDE:
+        raise UploadRefused(
+            "too_small",
+            _("The picture is smaller than %(side)d pixels. Choose a larger one.")
+            % {"side": MIN_SIDE},
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UploadRefused(
+            "too_long",
+            _("The picture is more than %(ratio)d times as long as wide. Crop it.")
+            % {"ratio": MAX_ASPECT},
+        )
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Convert from the picture's own colour profile, as phones use, to sRGB."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image
+    mode = "RGBA" if image.mode == "RGBA" else "RGB"
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), outputMode=mode
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image  # A broken profile costs a shade of colour, not the picture.
+    return converted or image
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    # Pillow clips 16-bit grey to white when it converts; scale it instead.
+    if image.mode.startswith("I"):
+        return image.point(lambda value: value * (1 / 256)).convert("L")
+    return image
