@@ -1,0 +1,136 @@
+"""What the whole API shares: one shape of error, and a JSON parser that cannot be hurt.
+
+    {"code": "invalid", "detail": "…", "errors": {"num_images": ["…"]}, "request_id": "…"}
+
+`errors` is there when fields are to blame. `code` is for programs, `detail` for people.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
+from rest_framework import exceptions, status
+from rest_framework.parsers import JSONParser
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from fluxsite.middleware import current_request_id
+
+logger = logging.getLogger(__name__)
+
+MAX_JSON_DEPTH = 20
+
+
+class BoundedJSONParser(JSONParser):
+    """JSON of bounded size and depth, without NaN; anything else is a 400."""
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        try:
+            content = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            if len(content) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+                raise exceptions.ParseError(_("The request is too large."))
+            data = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise exceptions.ParseError(_("The request body is not valid JSON.")) from error
+        if _depth(data) > MAX_JSON_DEPTH:
+            raise exceptions.ParseError(_("The request body is nested too deeply."))
+        return data
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _depth(data: Any) -> int:
+    depth, level = 0, [data]
+    while level and depth <= MAX_JSON_DEPTH:
+        depth += 1
+        level = [
+            child
+            for item in level
+            for child in (
+                item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+            )
+        ]
+    return depth
+
+
+def error_body(
+    *, code: str, detail: str, errors: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"code": code, "detail": detail}
+    if errors:
+        body["errors"] = dict(errors)
+    body["request_id"] = current_request_id()
+    return body
+
+
+def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Turn an exception of a view into a reply of the common shape (DRF's hook)."""
+    if isinstance(exc, Http404):
+        exc = exceptions.NotFound()
+    elif isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied()
+    elif isinstance(exc, RequestDataTooBig):
+        exc = exceptions.ParseError(_("The request is too large."))
+    if not isinstance(exc, exceptions.APIException):
+        return None
+    set_rollback()
+    headers = {}
+    if getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = exc.auth_header  # type: ignore[attr-defined]
+    if getattr(exc, "wait", None):
+        headers["Retry-After"] = str(int(exc.wait))  # type: ignore[attr-defined]
+    if isinstance(exc, exceptions.ValidationError) and isinstance(exc.detail, dict):
+        body = error_body(
+            code="invalid", detail=_("The request cannot run as it is."), errors=exc.detail
+        )
+    else:
+        codes = exc.get_codes()
+        detail = exc.detail if not isinstance(exc.detail, list) else exc.detail[0]
+        body = error_body(code=codes if isinstance(codes, str) else "invalid", detail=str(detail))
+    return Response(body, status=exc.status_code, headers=headers)
+
+
+# ---------------------------------------------------------------- errors outside DRF views
+def wants_json(request: HttpRequest) -> bool:
+    return request.path.startswith(("/api/", "/v1/"))
+
+
+def json_error(*, code: str, detail: str, status_code: int) -> HttpResponse:
+    return JsonResponse(error_body(code=code, detail=detail), status=status_code)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 404 in the caller's language: JSON below /api/, a page elsewhere."""
+    from django.views.defaults import page_not_found  # noqa: PLC0415 - loads templates
+
+    if wants_json(request):
+        return json_error(
+            code="not_found", detail=_("Not found."), status_code=status.HTTP_404_NOT_FOUND
+        )
+    return page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    from django.views.defaults import server_error as page  # noqa: PLC0415 - loads templates
+
+    if wants_json(request):
+        return json_error(
+            code="internal",
+            detail=_("Something went wrong on this site."),
+            status_code=status.HTTP_500_INTERNAL_SERVER_ERROR,
+        )
+    return page(request)

@@ -1,0 +1,286 @@
+"""`manage.py start`, which is what `./run` runs: the whole site on one machine.
+
+Prepares the database and the first administrator, then has the supervisor keep three programs
+running: the web server, the workers and, while no fal key is set, the sandbox. All of it
+happens in this one Django process, because importing Django is most of what a start costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import logging
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, connections
+
+from fluxsite import env
+from fluxsite.supervisor import REAPER_GRACE_SECS, Program, Supervisor
+from generation import channel, polling
+
+logger = logging.getLogger(__name__)
+
+# Only this machine, until somebody decides otherwise: the site speaks plain HTTP, and its
+# first password is about to be printed.
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.integer("PORT", 8000)
+WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
+WEB_THREADS = env.integer("WEB_THREADS", 8, minimum=1)
+ADMIN_PASSWORD = env.text("ADMIN_PASSWORD")
+
+ADMIN_NAME = "admin"
+KEY_CHECK_SECS = 3.0
+WATCHDOG_SECS = 5.0
+#: A cluster this young has not had the time to catch up with what an older one left undone.
+CLUSTER_WARM_UP_SECS = 20.0
+SLOW_START_SECS = 30.0
+
+
+class Command(BaseCommand):
+    help = "Run the whole site: web server, workers and, while no fal key is set, the sandbox."
+    # `./run check` runs them all; here they would delay every start.
+    requires_system_checks = []
+
+    def handle(self, **_options: object) -> None:
+        # Without it a database host that swallows packets would hold us for two minutes.
+        os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+        with _lock(settings.DATA_DIR / "start.lock") as lock, _listen(HOST, PORT) as listener:
+            try:
+                call_command("migrate", verbosity=0, interactive=False)
+                password = _make_first_administrator()
+                channel.apply_environment()
+                has_key = channel.has_key()
+            except Error as error:
+                msg = f"The database is of no use: {error}"
+                raise CommandError(msg) from error
+            finally:
+                connections.close_all()
+            site = Site(listener, lock=lock, has_key=has_key)
+            site.greet = lambda: self._greet(password, has_key=site.has_key)
+            site.supervisor.run()
+            if not site.greeted and password:
+                self._tell_password(password)
+        self.stdout.write("Stopped.")
+
+    def _greet(self, password: str | None, *, has_key: bool) -> None:
+        drawing = "with fal" if has_key else "with the sandbox, until you set a fal key in /admin/"
+        self.stdout.write(f"\n  Fluxsite is ready at {_url()}\n")
+        if password is not None:
+            self._tell_password(password)
+        self.stdout.write(f"  Draws     {drawing}\n  To stop   press Ctrl+C\n")
+        self.stdout.flush()
+
+    def _tell_password(self, password: str) -> None:
+        shown = "the one in ADMIN_PASSWORD" if ADMIN_PASSWORD else f"{password}  (shown once)"
+        self.stdout.write(f"  User      {ADMIN_NAME}\n  Password  {shown}")
+
+
+class Site:
+    """The programs of a site, and what `start` looks after while they run."""
+
+    def __init__(self, listener: socket.socket, *, lock: int, has_key: bool) -> None:
+        self.has_key = has_key
+        self.greeted = False
+        self.greet: Callable[[], None] = lambda: None
+        self._begun_at = time.monotonic()
+        self._stuck_before = False
+        sandbox_port = _free_port()
+        manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+        web = [
+            *(sys.executable, "-m", "gunicorn", "fluxsite.wsgi"),
+            # The socket is ours and outlives any web server: while one restarts, visitors
+            # wait a moment instead of being turned away.
+            *("--bind", f"fd://{listener.fileno()}"),
+            *("--worker-class", "gthread", "--preload", "--no-control-socket"),
+            *("--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS)),
+            *("--timeout", "60", "--graceful-timeout", "5", "--keep-alive", "15"),
+            *("--log-level", "warning"),
+        ]
+        self.supervisor = Supervisor(
+            [
+                Program("web", web, inherited=(listener.fileno(),)),
+                Program("workers", [*manage, "qcluster"]),
+                Program(
+                    "sandbox",
+                    [*manage, "sandbox_fal", "--port", str(sandbox_port)],
+                    wanted=not has_key,
+                ),
+            ],
+            env=_environment(sandbox_port),
+            cwd=str(settings.BASE_DIR),
+            lock=lock,
+        )
+        self.supervisor.every(0.1, self._greet_when_ready)
+        self.supervisor.every(KEY_CHECK_SECS, self._follow_key)
+        self.supervisor.every(WATCHDOG_SECS, self._watch_cluster)
+
+    def _greet_when_ready(self) -> None:
+        if self.supervisor.age_secs("web") and _answers():
+            self.greeted = True
+            self.supervisor.drop(self._greet_when_ready)
+            self.greet()
+        elif time.monotonic() - self._begun_at > SLOW_START_SECS:
+            self._begun_at = time.monotonic()
+            logger.warning("the site does not answer yet at %s", _url())
+
+    def _follow_key(self) -> None:
+        """Run the sandbox exactly while there is no fal key."""
+        with _tolerating_the_database():
+            has_key = channel.has_key()
+            if has_key != self.has_key:
+                logger.warning("now drawing with %s", "fal" if has_key else "the sandbox")
+            self.has_key = has_key
+            self.supervisor.want("sandbox", wanted=not has_key)
+
+    def _watch_cluster(self) -> None:
+        """Replace a cluster that hangs: alive, but doing nothing though there is work.
+
+        django-q2 can get there when one of its processes is killed, and never notices.
+        """
+        if self.supervisor.age_secs("workers") < CLUSTER_WARM_UP_SECS:
+            self._stuck_before = False
+            return
+        with _tolerating_the_database():
+            stuck = polling.cluster_is_stuck()
+            if stuck and self._stuck_before:
+                logger.error("the workers hang; replacing them")
+                self.supervisor.restart("workers")
+            self._stuck_before = stuck
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[int]:
+    """Hold the data directory for ourselves; the kernel lets go of it however we end."""
+    with path.open("a+") as file:
+        patience = time.monotonic() + 3 * REAPER_GRACE_SECS
+        while not _try_lock(file):
+            file.seek(0)
+            holder = file.read().strip()
+            # A killed start's reaper keeps the lock until all is cleared away: wait for it.
+            if _is_alive(holder) or time.monotonic() > patience:
+                msg = f"Fluxsite already runs on {path.parent} (process {holder})."
+                raise CommandError(msg)
+            time.sleep(0.1)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield file.fileno()
+
+
+def _try_lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the site's port, or say plainly why it cannot be had."""
+    try:
+        listener = socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=2048,
+        )
+    except (OSError, OverflowError) as error:
+        msg = (
+            f"Port {port} of {host} cannot be used: {getattr(error, 'strerror', error)}. "
+            f"Choose another with PORT, for example: PORT={min(port + 80, 8080)} ./run"
+        )
+        raise CommandError(msg) from error
+    with listener:
+        yield listener
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _environment(sandbox_port: int) -> dict[str, str]:
+    """What our programs inherit: our own environment without the password."""
+    inherited = {name: value for name, value in os.environ.items() if "ADMIN_PASSWORD" not in name}
+    return inherited | {
+        # Relative to where we were started, and they are started elsewhere.
+        "DATA_DIR": str(settings.DATA_DIR),
+        "SANDBOX_URL": f"http://127.0.0.1:{sandbox_port}",
+    }
+
+
+def _make_first_administrator() -> str | None:
+    """Make `admin` if there is no administrator yet; return the password if so."""
+    users = get_user_model().objects
+    if users.filter(is_superuser=True).exists():
+        return None
+    if users.filter(username=ADMIN_NAME).exists():
+        logger.warning(
+            "there is no administrator, and the user %r is not one: "
+            "make one with ./run manage createsuperuser",
+            ADMIN_NAME,
+        )
+        return None
+    password = ADMIN_PASSWORD or secrets.token_urlsafe(12)
+    users.create_superuser(ADMIN_NAME, password=password)
+    return password
+
+
+def _url() -> str:
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(HOST, HOST)  # noqa: S104
+    return f"http://[{host}]:{PORT}/" if ":" in host else f"http://{host}:{PORT}/"
+
+
+def _answers() -> bool:
+    """Tell whether the site answers. The request waits in our socket until it can."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(HOST, HOST)  # noqa: S104
+    connection = http.client.HTTPConnection(host, PORT, timeout=1)
+    try:
+        connection.request("GET", "/healthz", headers={"Host": _accepted_host()})
+        # A site that insists on HTTPS answers plain HTTP with a redirect, and is up.
+        return connection.getresponse().status in {200, 301}
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _accepted_host() -> str:
+    """A name this site listens to, see ALLOWED_HOSTS."""
+    first: str = (settings.ALLOWED_HOSTS or ["*"])[0]
+    return "localhost" if first == "*" else first.removeprefix(".")
+
+
+@contextlib.contextmanager
+def _tolerating_the_database() -> Iterator[None]:
+    """Carry on if the database is away for a while, and hold no connection in between."""
+    try:
+        yield
+    except Error as error:
+        logger.warning("the database does not answer: %s", error)
+    finally:
+        connections.close_all()
