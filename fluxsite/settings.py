@@ -222,7 +222,6 @@ TIME_ZONE = env.text("TIME_ZONE", "UTC")
 # ---------------------------------------------------------------- static files
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = DATA_DIR / "static"
 # Served straight from where they lie: no collecting step between clone and page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG

@@ -1,7 +1,38 @@
+from __future__ import annotations
+
+from typing import Any
+
 from django.apps import AppConfig
+from django.db import connections
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
 class GenerationConfig(AppConfig):
     name = "generation"
     verbose_name = _("Generation")
+
+    def ready(self) -> None:
+        post_migrate.connect(prepare_site, sender=self)
+
+
+def prepare_site(*, using: str, **kwargs: Any) -> None:
+    """After every migrate: the configuration row, and the schedule that is the floor under
+    the wake-ups (generation/polling.py)."""
+    from django_q.models import Schedule  # noqa: PLC0415 - apps are not ready above
+    from generation import channel  # noqa: PLC0415
+    from generation.models import FluxConfig  # noqa: PLC0415
+
+    # A migration back to an older state leaves no table to write to.
+    tables = connections[using].introspection.table_names()
+    if FluxConfig._meta.db_table in tables:
+        channel.apply_environment()
+    if Schedule._meta.db_table in tables:
+        Schedule.objects.get_or_create(
+            name="sweep",
+            defaults={
+                "func": "generation.polling.kick",
+                "schedule_type": Schedule.MINUTES,
+                "minutes": 1,
+            },
+        )

@@ -307,11 +307,15 @@ def _record_missing(task: FluxTask, failure: RequestNotFound, *, now: datetime) 
 
 
 def _record_silence(task: FluxTask, failure: ProviderFailure, *, now: datetime) -> None:
-    """A failed question is not a failed task: note what was said and ask again later."""
-    later = now + timedelta(seconds=max(5.0, failure.retry_after or 0))
-    FluxTask.objects.unfinished().filter(pk=task.pk).update(
-        error_message=failure.detail, next_action_at=later, updated_at=now
-    )
+    """A failed question is not a failed task: note what was said, and ask again at the usual
+    time or when the provider wishes."""
+    news: dict[str, Any] = {}
+    if failure.detail != task.error_message:
+        news["error_message"] = failure.detail
+    if failure.retry_after:
+        news["next_action_at"] = now + timedelta(seconds=failure.retry_after)
+    if news:
+        FluxTask.objects.unfinished().filter(pk=task.pk).update(**news, updated_at=now)
 
 
 # ---------------------------------------------------------------- ends

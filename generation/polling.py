@@ -107,14 +107,14 @@ def _release_lease(holder: str) -> None:
 
 
 # ---------------------------------------------------------------- sweep
-def sweep(window: float = WINDOW_SECONDS) -> None:
-    """Send and ask until nothing is left to do or `window` seconds are over."""
+def sweep(window: float = WINDOW_SECONDS, idle: float = IDLE_SECONDS) -> None:
+    """Send and ask until nothing was left to do for `idle` or `window` seconds are over."""
     holder = new_token()
     if not _take_lease(holder):
         return
     run = _Sweep(holder=holder)
     try:
-        run.until(time.monotonic() + window)
+        run.until(time.monotonic() + window, idle=idle)
     finally:
         run.close()
         _release_lease(holder)
@@ -138,13 +138,13 @@ class _Sweep:
     renewed_at: float = 0.0
     worked_at: float = field(default_factory=time.monotonic)
 
-    def until(self, end: float) -> None:
+    def until(self, end: float, *, idle: float) -> None:
         while time.monotonic() < end and self._keep_lease():
             self._tick()
             self._harvest(TICK_SECONDS)
             if self.in_flight or self.has_work_soon():
                 self.worked_at = time.monotonic()
-            elif time.monotonic() - self.worked_at > IDLE_SECONDS:
+            elif time.monotonic() - self.worked_at > idle:
                 return
         # What is being sent must be written down; what is being asked can be asked again.
         end = time.monotonic() + DRAIN_SECONDS

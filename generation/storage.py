@@ -35,6 +35,10 @@ FETCH_SECONDS = 120.0
 #: Longest side of a reference picture sent inside a request, in pixels.
 DATA_URI_SIDE = 2048
 
+# Pillow warns of large pictures when it reads their header and refuses only twice that size.
+# We check every header against limits of our own, before anything is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
 
 class CannotStore(Exception):
     """The picture could not be fetched or is not one. `gone` means that waiting won't help."""

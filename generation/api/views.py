@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from generation import catalogue, channel, intake, lifecycle, polling, uploads
 from generation.api import serializers
 from generation.models import FluxTask
-from history.paging import paginate
+from history import paging
 
 MAX_KEY_LENGTH = 255
 
@@ -227,14 +227,10 @@ class HistoryView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List your FLUX tasks, newest first, whatever became of them."""
-        page = paginate(request, FluxTask.objects.for_user(request.user))
-        return Response(
-            {
-                "results": serializers.represent_many(page.items),
-                "next": page.next,
-                "previous": page.previous,
-            }
-        )
+        asked = paging.read(request.query_params)
+        page = paging.paginate(FluxTask.objects.for_user(request.user), asked=asked)
+        results = serializers.represent_many(page.rows)
+        return Response(paging.answer(request, page=page, results=results))
 
 
 class ModelsView(APIView):

@@ -1,0 +1,121 @@
+"""`/media/<id>`: who sees a picture, and what travels with it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.files.storage import default_storage
+from PIL import Image
+
+from generation.ids import new_id
+from generation.tests.factories import TaskImageFactory, UploadFactory
+
+
+@pytest.fixture
+def get(client):
+    """Return a function that fetches an address and keeps the whole answer in `.body`."""
+
+    def fetch(address, **kwargs):
+        answer = client.get(address, **kwargs)
+        answer.body = b"".join(answer.streaming_content) if answer.streaming else answer.content
+        # Not answer.close(): that ends the request for Django, and its connection with it.
+        for close in answer._resource_closers:
+            close()
+        return answer
+
+    return fetch
+
+
+@pytest.fixture(params=[TaskImageFactory, UploadFactory], ids=["picture", "upload"])
+def picture(request, alice):
+    return request.param(user=alice)
+
+
+def test_the_owner_sees_the_picture_as_it_is_stored(client, get, alice, picture):
+    client.force_login(alice)
+
+    answer = get(picture.url)
+
+    with default_storage.open(picture.storage_key) as file:
+        assert answer.body == file.read()
+    assert answer["Content-Type"] == "image/png"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert answer["Cache-Control"] == "private, max-age=86400"
+
+
+@pytest.mark.parametrize("width", [320, 640])
+def test_thumbnails_are_webp(client, get, alice, picture, width):
+    client.force_login(alice)
+
+    answer = get(picture.thumbnail_url(width))
+
+    assert answer["Content-Type"] == "image/webp"
+    assert Image.open(io.BytesIO(answer.body)).format == "WEBP"
+
+
+def test_what_the_browser_has_is_not_sent_again(client, get, alice, picture):
+    client.force_login(alice)
+    etag = get(picture.url)["ETag"]
+
+    answer = get(picture.url, headers={"If-None-Match": etag})
+
+    assert (answer.status_code, answer.body, answer["ETag"]) == (304, b"", etag)
+
+
+def test_a_picture_and_its_thumbnails_have_tags_of_their_own(client, get, alice, picture):
+    client.force_login(alice)
+    addresses = [picture.url, picture.thumbnail_url(320), picture.thumbnail_url(640)]
+
+    assert len({get(address)["ETag"] for address in addresses}) == 3
+
+
+def test_staff_see_every_picture(client, get, staff, picture):
+    client.force_login(staff)
+
+    assert get(picture.url).status_code == 200
+
+
+def test_another_member_does_not_learn_that_it_exists(client, get, bob, picture):
+    client.force_login(bob)
+
+    assert get(picture.url).status_code == 404
+    assert get(picture.thumbnail_url(320)).status_code == 404
+
+
+def test_strangers_are_asked_to_sign_in(client, get, picture):
+    answer = get(picture.url)
+
+    assert (answer.status_code, answer["Location"]) == (302, f"/login?next={picture.url}")
+
+
+def test_only_the_thumbnails_there_are_can_be_asked_for(client, get, alice, picture):
+    client.force_login(alice)
+
+    assert get(f"{picture.url}/9999").status_code == 404
+    assert get(f"/media/{new_id()}").status_code == 404
+    assert get("/media/../../secret_key").status_code == 404
+
+
+def test_nothing_can_be_written_to_a_picture(client, get, alice, picture):
+    client.force_login(alice)
+
+    assert client.post(picture.url).status_code == 405
+
+
+def test_before_our_copy_is_there_the_reader_goes_to_the_providers(client, get, alice):
+    picture = TaskImageFactory(user=alice, storage_key="", stored_at=None)
+    client.force_login(alice)
+
+    answer = get(picture.url)
+
+    assert (answer.status_code, answer["Location"]) == (302, picture.provider_url)
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_a_file_that_is_gone_is_a_404_not_a_crash(client, get, alice, picture):
+    default_storage.delete(picture.storage_key)
+    client.force_login(alice)
+
+    assert get(picture.url).status_code == 404

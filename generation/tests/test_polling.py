@@ -1,0 +1,240 @@
+"""The sweep: one at a time, fair, limited, and back on its feet after any death."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ, Schedule
+
+from generation import lifecycle, polling
+from generation.models import FluxConfig, FluxTask, SweepLease, TaskImage
+from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UserFactory
+
+
+def live_lease(seconds=60):
+    SweepLease.objects.create(
+        name=polling.LEASE, holder="other", expires_at=timezone.now() + timedelta(seconds=seconds)
+    )
+
+
+# ---------------------------------------------------------------- wake-ups
+def test_a_kick_starts_a_sweep_when_none_is_alive(db):
+    polling.kick()
+
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_kick_does_nothing_while_a_sweep_is_alive(db):
+    live_lease()
+
+    polling.kick()
+
+    assert OrmQ.objects.count() == 0
+
+
+def test_a_dead_sweeps_lease_runs_out(db):
+    live_lease(seconds=-1)
+
+    polling.kick()
+
+    assert OrmQ.objects.count() == 1
+
+
+def test_the_schedule_is_there_after_migrating(db):
+    schedule = Schedule.objects.get(name="sweep")
+
+    assert (schedule.func, schedule.minutes) == ("generation.polling.kick", 1)
+
+
+# ---------------------------------------------------------------- one sweep
+def test_a_second_sweep_leaves_the_work_to_the_first(drawing, alice):
+    live_lease()
+    task = FluxTaskFactory(user=alice)
+
+    polling.sweep(window=5, idle=0)
+
+    task.refresh_from_db()
+    assert task.submission == "UNSENT"
+
+
+def test_a_sweep_that_lost_its_lease_stops(drawing, alice, monkeypatch):
+    monkeypatch.setattr(polling, "LEASE_SECONDS", 0.0)
+    drawing.add_fault(kind="never_completes")
+    run = polling._Sweep(holder="me")
+    assert polling._take_lease("me")
+    SweepLease.objects.update(holder="other", expires_at=timezone.now() + timedelta(seconds=60))
+
+    run.until(polling.time.monotonic() + 30, idle=30)
+    run.close()
+
+    assert SweepLease.objects.get().holder == "other"
+
+
+def test_a_sweep_with_work_left_calls_its_successor(drawing, alice):
+    drawing.add_fault(kind="never_completes")
+    FluxTaskFactory(user=alice)
+
+    polling.sweep(window=0.3, idle=0)
+
+    assert OrmQ.objects.count() == 1
+    assert not polling._lease_is_live(timezone.now())
+
+
+def test_a_sweep_without_work_calls_nobody(drawing):
+    polling.sweep(window=1, idle=0)
+
+    assert OrmQ.objects.count() == 0
+
+
+def test_a_task_that_cannot_be_written_down_does_not_stop_the_others(drawing, alice, work):
+    poisoned = FluxTaskFactory(user=alice, prompt="poison")
+    drawing.add_fault(kind="huge_seed")
+    TaskImage.objects.create(user=alice, source="flux", task_id=poisoned.pk, position=0)
+    healthy = FluxTaskFactory(user=alice)
+
+    polling.sweep(window=3, idle=0)
+
+    poisoned.refresh_from_db()
+    healthy.refresh_from_db()
+    assert (poisoned.status == "SUCCESS", healthy.status) == (False, "SUCCESS")
+
+
+# ---------------------------------------------------------------- who is next
+def test_no_more_tasks_are_sent_than_the_configuration_allows(drawing, alice, settings):
+    polling.channel.load_config()
+    FluxConfig.objects.update(max_concurrent_tasks=2)
+    drawing.add_fault(kind="never_completes")
+    FluxTaskFactory.create_batch(5, user=alice)
+
+    polling.sweep(window=1, idle=0)
+
+    assert Counter(FluxTask.objects.values_list("submission", flat=True)) == {
+        "ACCEPTED": 2,
+        "UNSENT": 3,
+    }
+    assert len(drawing.jobs) == 2
+
+
+def test_the_member_with_the_fewest_running_goes_first(drawing, alice, bob):
+    now = timezone.now()
+    polling.channel.load_config()
+    FluxConfig.objects.update(max_concurrent_tasks=3)
+    drawing.add_fault(kind="never_completes")
+    FluxTaskFactory(user=alice, at_provider=True, next_action_at=now + timedelta(hours=1))
+    for seconds in range(5):
+        FluxTaskFactory(user=alice, created_at=now - timedelta(seconds=60 - seconds))
+    late = FluxTaskFactory(user=bob, created_at=now)
+
+    polling.sweep(window=1, idle=0)
+
+    late.refresh_from_db()
+    assert late.submission == "ACCEPTED"
+    assert FluxTask.objects.filter(user=alice).at_provider().count() == 2
+
+
+def test_a_member_who_asks_for_one_starts_within_two_places(drawing, alice, bob, work):
+    polling.channel.load_config()
+    FluxConfig.objects.update(max_concurrent_tasks=2)
+    hundred = FluxTaskFactory.create_batch(12, user=alice)
+    one = FluxTaskFactory(user=bob)
+
+    work()
+
+    one.refresh_from_db()
+    earlier = FluxTask.objects.filter(submitted_at__lt=one.submitted_at).count()
+    assert earlier <= 2
+    assert FluxTask.objects.filter(status="SUCCESS").count() == len(hundred) + 1
+
+
+def test_a_switched_off_site_sends_nothing(drawing, alice):
+    polling.channel.load_config()
+    FluxConfig.objects.update(enabled=False)
+    FluxTaskFactory(user=alice)
+
+    polling.sweep(window=0.5, idle=0)
+
+    assert drawing.jobs == {}
+
+
+# ---------------------------------------------------------------- how often
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(0, 0.4), (10, 1.0), (45, 2.0), (200, 5.0), (4000, 10.0)]
+)
+def test_young_tasks_are_asked_about_often_and_old_ones_seldom(age, seconds):
+    now = timezone.now()
+    task = FluxTask(accepted_at=now - timedelta(seconds=age))
+
+    assert polling.ask_again_after(task, now=now) == seconds
+
+
+def test_a_task_is_claimed_by_one_sweep_only(drawing, alice):
+    FluxTaskFactory(user=alice, at_provider=True)
+    now = timezone.now()
+    one, other = polling._Sweep(holder="1"), polling._Sweep(holder="2")
+
+    claimed = (len(one._to_ask(now)), len(other._to_ask(now)))
+
+    one.close()
+    other.close()
+    assert claimed == (1, 0)
+
+
+# ---------------------------------------------------------------- pictures
+def test_a_picture_is_announced_once_and_again_after_its_lease(drawing, alice):
+    image = TaskImageFactory(
+        user=alice, storage_key="", stored_at=None, next_action_at=timezone.now()
+    )
+    now = timezone.now()
+
+    polling._announce_pictures(now)
+    polling._announce_pictures(now)
+    assert OrmQ.objects.count() == 1
+
+    polling._announce_pictures(now + lifecycle.STORE_LEASE + timedelta(seconds=1))
+    assert OrmQ.objects.count() == 2
+    assert image.pk in str([q.task for q in OrmQ.objects.all()])
+
+
+def test_storing_what_is_stored_does_nothing(drawing, alice):
+    image = TaskImageFactory(user=alice)
+
+    polling.store(image.pk)
+    polling.store("0" * 32)
+
+    assert TaskImage.objects.get().store_attempts == 0
+
+
+# ---------------------------------------------------------------- a hung cluster
+def overdue(**kwargs):
+    return FluxTaskFactory(
+        user=UserFactory(), next_action_at=timezone.now() - timedelta(minutes=1), **kwargs
+    )
+
+
+def test_due_work_that_nobody_touches_means_a_hung_cluster(drawing):
+    overdue(at_provider=True)
+
+    assert polling.cluster_is_stuck()
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_living_sweep_is_not_a_hung_cluster(drawing):
+    overdue(at_provider=True)
+    live_lease()
+
+    assert not polling.cluster_is_stuck()
+
+
+def test_tasks_that_cannot_be_drawn_are_no_sign_of_a_hung_cluster(db):
+    overdue()
+
+    assert not polling.cluster_is_stuck()
+
+
+def test_nothing_to_do_is_not_a_hung_cluster(drawing, alice):
+    FluxTaskFactory(user=alice, succeeded=True)
+
+    assert not polling.cluster_is_stuck()
