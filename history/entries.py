@@ -1,0 +1,84 @@
+"""Entries as doors show them: a row of the view with its pictures and its names for people."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.urls import reverse
+
+from history import sources
+from history.models import HistoryEntry
+from history.sources import Picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """`pictures` is never empty. `url` is the address of the entry's own page."""
+
+    source: str
+    source_label: str
+    id: str
+    user_id: int
+    model: str
+    model_name: str
+    prompt: str
+    image_url: str
+    status: str
+    created_at: datetime
+    is_favourite: bool
+    pictures: Sequence[Picture]
+
+    @property
+    def key(self) -> str:
+        return f"{self.source}:{self.id}"
+
+    @property
+    def url(self) -> str:
+        return reverse("history:entry", args=[self.source, self.id])
+
+
+def compose(rows: Iterable[HistoryEntry]) -> list[Entry]:
+    """Return the entries of these rows, in one query for each source among them."""
+    rows = list(rows)
+    known = sources.load()
+    pictures = _pictures(rows, known)
+    return [
+        Entry(
+            source=row.source,
+            source_label=str(known[row.source].label),
+            id=row.source_id,
+            user_id=row.user_id,
+            model=row.model,
+            model_name=known[row.source].model_name(row.model),
+            prompt=row.prompt,
+            image_url=row.image_url,
+            status=row.status,
+            created_at=row.created_at,
+            is_favourite=row.is_favourite,
+            pictures=pictures.get((row.source, row.source_id)) or [_only_picture(row)],
+        )
+        for row in rows
+        # A source no longer in the settings stays in the view until the next migrate.
+        if row.source in known
+    ]
+
+
+def _pictures(
+    rows: Sequence[HistoryEntry], known: Mapping[str, sources.Source]
+) -> Mapping[tuple[str, str], list[Picture]]:
+    ids: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        ids[row.source].append(row.source_id)
+    return {
+        (name, entry_id): pictures
+        for name in ids.keys() & known.keys()
+        for entry_id, pictures in known[name].pictures(ids[name]).items()
+    }
+
+
+def _only_picture(row: HistoryEntry) -> Picture:
+    """A task that was imported may have no pictures on record, only the address of one."""
+    return Picture(id="", url=row.image_url, width=None, height=None, is_nsfw=False, stored=False)

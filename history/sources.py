@@ -1,0 +1,170 @@
+"""Where the history's entries come from: the contract of a source, and finding the sources.
+
+The history knows no table of tasks. Each class named in settings.HISTORY_SOURCES brings one,
+and says how its models are called, which pictures belong to an entry and what it was made
+with. A new source is a new class and a line in that setting; the next `migrate` takes it
+into the view (history/view.py), whose filters decide which tasks are entries.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+from django.apps.registry import Apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Expression, F, QuerySet, TextField, Value
+from django.db.models.functions import Cast, Concat
+from django.utils.functional import Promise
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
+
+#: The columns of the view in their order: those of the specification and a few more. `key`
+#: is for programs that want one column to name a row.
+COLUMNS = (
+    "key",
+    "source",
+    "id",
+    "user_id",
+    "model",
+    "prompt",
+    "image_url",
+    "status",
+    "created_at",
+    "is_favourite",
+)
+#: What the view asks of a task beside its columns. A table that knows no trash has NULL.
+FILTERED_BY = ("trashed_at",)
+PREFIX = "entry_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture of an entry. Sizes in pixels as displayed, None when unknown.
+
+    `id` is "" for a picture that has no address of ours: `url` is then the provider's.
+    `stored` False means that there is no copy of our own, at least not yet.
+    """
+
+    id: str
+    url: str
+    width: int | None
+    height: int | None
+    is_nsfw: bool
+    stored: bool
+
+    def thumb_url(self, width: int) -> str:
+        """Return the address of the thumbnail of that width, 320 or 640 pixels."""
+        return f"{self.url}/{width}" if self.id else self.url
+
+    @property
+    def thumb_320(self) -> str:
+        return self.thumb_url(320)
+
+    @property
+    def thumb_640(self) -> str:
+        return self.thumb_url(640)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A setting an entry was made with. `name` is that of the API, `label` for people."""
+
+    name: str
+    label: str
+    value: Any
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.value, bool):
+            return _("Yes") if self.value else _("No")
+        return str(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What an entry was really made with. `seconds` None means that nobody measured."""
+
+    parameters: tuple[Parameter, ...]
+    seconds: float | None
+
+
+class Source(ABC):
+    name: ClassVar[str]
+    label: ClassVar[str | Promise]
+
+    @abstractmethod
+    def tasks(self, registry: Apps) -> QuerySet[Any, Any]:
+        """Return the source's whole table, as `as_columns` makes it.
+
+        `registry` has the models as the database has their tables: during a partial
+        migration these are older than the code. Raises LookupError or FieldError when
+        they are too old.
+        """
+
+    @abstractmethod
+    def pictures(self, ids: Collection[str]) -> Mapping[str, list[Picture]]:
+        """Return the pictures of these entries in their order, in one query.
+
+        An entry that is missing has none but its `image_url`.
+        """
+
+    @abstractmethod
+    def details(self, entry_id: str) -> Details:
+        """Return what the entry was made with. Raises ObjectDoesNotExist."""
+
+    def model_name(self, model: str) -> str:
+        """Return how people call the model with that id."""
+        return model
+
+
+def as_columns(
+    table: QuerySet[Any, Any], *, source: str, image_url: Expression
+) -> QuerySet[Any, Any]:
+    """Return a table of tasks with COLUMNS and FILTERED_BY, each name after PREFIX.
+
+    The table's own columns are called what the view calls them, and go into it bare: wrapped
+    in anything, a column cannot be read from its index. What is computed is cast, because
+    SQLite merges the tables from their indexes only where each column has one affinity in
+    all of them, and a computed value has none (docs/adr/0003). `image_url` is NULL for a
+    task without a picture.
+    """
+    key = Concat(Value(f"{source}:"), "id", output_field=TextField())
+    computed: dict[str, Expression] = {
+        "key": Cast(key, TextField()),
+        "source": Cast(Value(source), TextField()),
+        "image_url": Cast(image_url, TextField()),
+    }
+    # Prefixed: Django gives no expression the name of a field.
+    return table.order_by().values(
+        **{PREFIX + column: computed.get(column, F(column)) for column in (*COLUMNS, *FILTERED_BY)}
+    )
+
+
+# ---------------------------------------------------------------- finding them
+def load() -> Mapping[str, Source]:
+    """Return the sources in use by name. Raises ImproperlyConfigured."""
+    return _load(tuple(settings.HISTORY_SOURCES))
+
+
+@cache
+def _load(paths: tuple[str, ...]) -> Mapping[str, Source]:
+    if not paths:
+        msg = "HISTORY_SOURCES is empty: the history needs at least one source."
+        raise ImproperlyConfigured(msg)
+    sources: dict[str, Source] = {}
+    for path in paths:
+        try:
+            source = import_string(path)()
+        except ImportError as error:
+            msg = f"HISTORY_SOURCES names {path}, which cannot be imported: {error}"
+            raise ImproperlyConfigured(msg) from error
+        if source.name in sources:
+            msg = f"HISTORY_SOURCES has two sources called {source.name}."
+            raise ImproperlyConfigured(msg)
+        sources[source.name] = source
+    return sources

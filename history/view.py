@@ -1,0 +1,98 @@
+"""The SQL view `unified_image_history`: dropped before every migration, made after it.
+
+A view that lies there while its tables are migrated is broken by them, differently on each
+database (docs/adr/0002). So no migration makes it. Its SQL is compiled from the querysets
+of the sources, in the dialect of the database and in the shape that lets the database merge
+the tables from their indexes instead of sorting everything a member ever made
+(docs/adr/0003).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.apps import apps as current_apps
+from django.apps.registry import Apps
+from django.core.exceptions import FieldError
+from django.db import connections, router, transaction
+from django.db.migrations.executor import MigrationExecutor
+
+from history import sources
+
+logger = logging.getLogger(__name__)
+
+NAME = "unified_image_history"
+#: Which tasks are entries. Status and trash are also the condition of the tables' partial
+#: indexes, word for word: a database uses those only when it sees that it stays inside.
+FILTER = "entry_status = 'SUCCESS' AND entry_trashed_at IS NULL AND entry_image_url IS NOT NULL"
+
+
+# ---------------------------------------------------------------- around every migration
+def before_migrate(*, using: str, plan: list[Any], **kwargs: Any) -> None:
+    # With nothing to migrate the view stays, and nobody who reads meanwhile misses it.
+    if plan and _belongs_on(using):
+        drop(using=using)
+
+
+def after_migrate(*, using: str, apps: Apps = current_apps, **kwargs: Any) -> None:
+    """Make the view again. `flush` sends this signal too, and without `apps`."""
+    if not _belongs_on(using):
+        return
+    try:
+        # Migrated back to before the history: no view, whatever tables there are.
+        apps.get_model("history", "HistoryEntry")
+        sql = definition(using=using, registry=apps)
+    except (LookupError, FieldError):
+        if not _awaits_migrations(using):
+            raise
+        logger.info("The tables are older than the code: %s waits for them.", NAME)
+        return
+    replace(using=using, sql=sql)
+
+
+def _belongs_on(using: str) -> bool:
+    return router.allow_migrate(using, "history", model_name="historyentry")
+
+
+def _awaits_migrations(using: str) -> bool:
+    executor = MigrationExecutor(connections[using])
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+# ---------------------------------------------------------------- the view
+def drop(*, using: str) -> None:
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP VIEW IF EXISTS {connection.ops.quote_name(NAME)}")
+
+
+def replace(*, using: str, sql: str) -> None:
+    # One transaction: those who read see the old view or the new one.
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        drop(using=using)
+        cursor.execute(sql)
+
+
+def definition(*, using: str, registry: Apps) -> str:
+    """Return the statement that makes the view.
+
+    Raises LookupError or FieldError when the tables are older than the code.
+    """
+    connection = connections[using]
+    first, *others = (source.tasks(registry).using(using) for source in sources.load().values())
+    union = first.union(*others, all=True)
+    select, params = union.query.get_compiler(using=using).as_sql()
+    # A view takes no parameters. Quoting asks the driver, which wants a connection.
+    connection.ensure_connection()
+    quote_value = connection.schema_editor().quote_value
+    quote_name = connection.ops.quote_name
+    columns = ", ".join(map(quote_name, sources.COLUMNS))
+    prefixed = ", ".join(quote_name(sources.PREFIX + column) for column in sources.COLUMNS)
+    # PostgreSQL's planner is particular. The filters stand outside, because tables filtered
+    # one by one are planned one by one, without knowing that a page is wanted, and sorted
+    # whole. And the union is a subquery, because in a WITH clause it is sorted as well.
+    return (
+        f"CREATE VIEW {quote_name(NAME)} ({columns}) AS SELECT {prefixed} "  # noqa: S608
+        f"FROM ({select % tuple(map(quote_value, params))}) AS tasks WHERE {FILTER}"
+    )
