@@ -7,6 +7,7 @@ as NAME_FILE, the path of a file that holds the value (Docker and systemd secret
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def integer(name: str, default: int, *, minimum: int = 0) -> int:
     value = _raw(name)
     if value is None:
         return default
-    if not value.isascii() or not value.lstrip("-").isdigit() or int(value) < minimum:
+    if not re.fullmatch(r"-?\d+", value, re.ASCII) or int(value) < minimum:
         msg = f"{name} must be a whole number of at least {minimum}, not {value!r}."
         raise ImproperlyConfigured(msg)
     return int(value)

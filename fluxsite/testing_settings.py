@@ -6,7 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("DATA_DIR", tempfile.mkdtemp(prefix="fluxsite-test-"))
+if not os.environ.get("DATA_DIR"):
+    # Parallel workers of the suite inherit it; conftest.py takes it away at the end.
+    os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="fluxsite-test-")
 # What a developer exported for a running site must not leak into the tests.
 for _name in ("FAL_KEY", "FAL_BASE_URL", "FAL_AUTH_SCHEME", "SANDBOX_URL", "HTTPS", "DEBUG"):
     os.environ.pop(_name, None)

@@ -8,11 +8,13 @@ happens in this one Django process, because importing Django is most of what a s
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import http.client
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import time
@@ -44,7 +46,8 @@ ADMIN_NAME = "admin"
 KEY_CHECK_SECS = 3.0
 WATCHDOG_SECS = 5.0
 #: A cluster this young has not had the time to catch up with what an older one left undone.
-CLUSTER_WARM_UP_SECS = 20.0
+CLUSTER_WARM_UP_SECS = 10.0
+WEB_HEAD_START_SECS = 3.0
 SLOW_START_SECS = 30.0
 
 
@@ -54,6 +57,12 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def handle(self, **_options: object) -> None:
+        try:
+            self._run()
+        except KeyboardInterrupt:  # before the supervisor takes the signals over
+            sys.exit(128 + signal.SIGINT)
+
+    def _run(self) -> None:
         # Without it a database host that swallows packets would hold us for two minutes.
         os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
         with _lock(settings.DATA_DIR / "start.lock") as lock, _listen(HOST, PORT) as listener:
@@ -63,7 +72,7 @@ class Command(BaseCommand):
                 channel.apply_environment()
                 has_key = channel.has_key()
             except Error as error:
-                msg = f"The database is of no use: {error}"
+                msg = f"The database cannot be used: {error}"
                 raise CommandError(msg) from error
             finally:
                 connections.close_all()
@@ -93,10 +102,15 @@ class Site:
     def __init__(self, listener: socket.socket, *, lock: int, has_key: bool) -> None:
         self.has_key = has_key
         self.greeted = False
+        self.working = False
         self.greet: Callable[[], None] = lambda: None
-        self._begun_at = time.monotonic()
+        self._ask_at = 0.0
+        self._work_at = time.monotonic() + WEB_HEAD_START_SECS
+        self._complain_at = time.monotonic() + SLOW_START_SECS
         self._stuck_before = False
         sandbox_port = _free_port()
+        # Our own questions about the channel must count the sandbox in, as the programs' do.
+        settings.SANDBOX_URL = f"http://127.0.0.1:{sandbox_port}"
         manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
         web = [
             *(sys.executable, "-m", "gunicorn", "fluxsite.wsgi"),
@@ -111,29 +125,46 @@ class Site:
         self.supervisor = Supervisor(
             [
                 Program("web", web, inherited=(listener.fileno(),)),
-                Program("workers", [*manage, "qcluster"]),
+                Program("workers", [*manage, "qcluster"], wanted=False),
                 Program(
                     "sandbox",
-                    [*manage, "sandbox_fal", "--port", str(sandbox_port)],
-                    wanted=not has_key,
+                    [*manage, "sandbox_fal", "--verbosity", "0", "--port", str(sandbox_port)],
+                    wanted=False,
                 ),
             ],
-            env=_environment(sandbox_port),
+            env=_environment(),
             cwd=str(settings.BASE_DIR),
             lock=lock,
         )
         self.supervisor.every(0.1, self._greet_when_ready)
+        self.supervisor.every(0.1, self._work_when_ready)
         self.supervisor.every(KEY_CHECK_SECS, self._follow_key)
         self.supervisor.every(WATCHDOG_SECS, self._watch_cluster)
 
     def _greet_when_ready(self) -> None:
-        if self.supervisor.age_secs("web") and _answers():
+        now = time.monotonic()
+        if now < self._ask_at or not self.supervisor.age_secs("web"):
+            return
+        status = _status()
+        # A site that insists on HTTPS answers plain HTTP with a redirect, and is up.
+        if status in {200, 301}:
             self.greeted = True
             self.supervisor.drop(self._greet_when_ready)
             self.greet()
-        elif time.monotonic() - self._begun_at > SLOW_START_SECS:
-            self._begun_at = time.monotonic()
-            logger.warning("the site does not answer yet at %s", _url())
+        elif status is not None:
+            # Up, but ill; asking again at once would only fill the log.
+            self._ask_at = now + 2
+        if not self.greeted and now > self._complain_at:
+            self._complain_at = now + SLOW_START_SECS
+            logger.warning("the site is not ready yet: %s answers %s", _url(), status or "nothing")
+
+    def _work_when_ready(self) -> None:
+        """Start the rest once there is a page to see; all at once, each waits for the others."""
+        if self.greeted or time.monotonic() > self._work_at:
+            self.working = True
+            self.supervisor.drop(self._work_when_ready)
+            self.supervisor.want("workers", wanted=True)
+            self.supervisor.want("sandbox", wanted=not self.has_key)
 
     def _follow_key(self) -> None:
         """Run the sandbox exactly while there is no fal key."""
@@ -142,7 +173,7 @@ class Site:
             if has_key != self.has_key:
                 logger.warning("now drawing with %s", "fal" if has_key else "the sandbox")
             self.has_key = has_key
-            self.supervisor.want("sandbox", wanted=not has_key)
+            self.supervisor.want("sandbox", wanted=self.working and not has_key)
 
     def _watch_cluster(self) -> None:
         """Replace a cluster that hangs: alive, but doing nothing though there is work.
@@ -208,10 +239,10 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             backlog=2048,
         )
     except (OSError, OverflowError) as error:
-        msg = (
-            f"Port {port} of {host} cannot be used: {getattr(error, 'strerror', error)}. "
-            f"Choose another with PORT, for example: PORT={min(port + 80, 8080)} ./run"
-        )
+        reason = str(error).rstrip(".")
+        msg = f"Port {port} of {host} cannot be used: {reason}."
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            msg = f"Port {port} of {host} is taken by another program. Choose another with PORT."
         raise CommandError(msg) from error
     with listener:
         yield listener
@@ -223,13 +254,13 @@ def _free_port() -> int:
         return port
 
 
-def _environment(sandbox_port: int) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """What our programs inherit: our own environment without the password."""
     inherited = {name: value for name, value in os.environ.items() if "ADMIN_PASSWORD" not in name}
     return inherited | {
         # Relative to where we were started, and they are started elsewhere.
         "DATA_DIR": str(settings.DATA_DIR),
-        "SANDBOX_URL": f"http://127.0.0.1:{sandbox_port}",
+        "SANDBOX_URL": settings.SANDBOX_URL,
     }
 
 
@@ -255,16 +286,15 @@ def _url() -> str:
     return f"http://[{host}]:{PORT}/" if ":" in host else f"http://{host}:{PORT}/"
 
 
-def _answers() -> bool:
-    """Tell whether the site answers. The request waits in our socket until it can."""
+def _status() -> int | None:
+    """Ask the site how it is. The request waits in our socket until there is a web server."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(HOST, HOST)  # noqa: S104
     connection = http.client.HTTPConnection(host, PORT, timeout=1)
     try:
         connection.request("GET", "/healthz", headers={"Host": _accepted_host()})
-        # A site that insists on HTTPS answers plain HTTP with a redirect, and is up.
-        return connection.getresponse().status in {200, 301}
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

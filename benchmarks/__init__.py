@@ -1,0 +1,7 @@
+"""Measurements against a named baseline, both taken in the same run on the same machine.
+
+Seconds differ from machine to machine; ratios hardly do. A benchmark is a module here with a
+docstring that names its baseline and a function `run(*, quick: bool) -> dict[str, float]`
+that returns ratios, ours to the baseline's. `./run bench NAME` prints them as JSON in the last
+line. Benchmarks are not tests: nothing fails because a machine is slow.
+"""

@@ -1,0 +1,109 @@
+"""What all tests share: the cast, the sandbox and the browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+
+from fluxsite import env
+from generation.sandbox.server import SandboxServer
+
+# Playwright runs an event loop in the test's own thread, where Django would refuse to query.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+PASSWORD = "a password for tests"
+
+
+# ---------------------------------------------------------------- cast
+@pytest.fixture
+def alice(db: None) -> User:
+    """The member to whom things belong."""
+    return User.objects.create_user("alice", password=PASSWORD)
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    """Another member, who must not see what is Alice's."""
+    return User.objects.create_user("bob", password=PASSWORD)
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    """An administrator."""
+    return User.objects.create_superuser("staff", password=PASSWORD)
+
+
+# ---------------------------------------------------------------- the outside world
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    """The stand-in for fal, running, quick, without rules and without a past."""
+    with SandboxServer(port=0, generation_seconds=0.1, queue_seconds=0.02) as server:
+        yield server
+        server.release()
+
+
+# ---------------------------------------------------------------- the browser
+def find_chromium() -> str | None:
+    """Return the Chromium to drive: CHROMIUM, or the first one found on the PATH."""
+    named = env.text("CHROMIUM")
+    for name in [named] if named else ["chromium", "chromium-browser", "google-chrome"]:
+        if path := shutil.which(name):
+            return path
+    return None
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    return find_chromium() or pytest.skip("no Chromium found")
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(
+    browser_type_launch_args: dict[str, Any], chromium_path: str
+) -> dict[str, Any]:
+    # A distribution's Chromium instead of one downloaded, and one that phones nobody.
+    return {
+        **browser_type_launch_args,
+        "executable_path": chromium_path,
+        "args": [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+        ],
+    }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "page" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+    if find_chromium() is None:
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.skip(reason="no Chromium found"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if find_chromium() is None:
+        terminalreporter.section("NO BROWSER TESTS", red=True, bold=True)
+        terminalreporter.line(
+            "No Chromium was found, so the tests that drive a browser were skipped. "
+            "Install one (Debian: apt install chromium) or name it with CHROMIUM=/path/to/it."
+        )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # The controller of parallel workers makes the directory, and they all use it.
+    directory = Path(settings.DATA_DIR)
+    if not hasattr(config, "workerinput") and directory.name.startswith("fluxsite-test-"):
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,46 @@
+"""Errors have one shape, and every reply a name and a content security policy."""
+
+from __future__ import annotations
+
+import pytest
+from rest_framework.test import APIClient
+
+
+def test_an_unknown_address_below_api_is_answered_in_json(client):
+    answer = client.get("/api/nothing")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_an_unknown_page_is_answered_with_a_page(client, db):
+    answer = client.get("/nothing")
+
+    assert answer.status_code == 404
+    assert answer["Content-Type"].startswith("text/html")
+
+
+def test_the_error_names_the_request(db):
+    answer = APIClient().get("/api/flux/history")
+
+    assert answer.data["request_id"] == answer["X-Request-ID"]
+    assert set(answer.data) == {"code", "detail", "request_id"}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("abcdef-12.34_5", True), ("short", False), ("x" * 65, False), ("bad name\r\nX: y", False)],
+)
+def test_a_proxys_name_for_the_request_is_kept_when_it_looks_like_one(client, given, kept):
+    answer = client.get("/api/nothing", headers={"X-Request-ID": given})
+
+    assert (answer["X-Request-ID"] == given) is kept
+
+
+def test_every_page_has_the_security_headers(client, db):
+    answer = client.get("/login")
+
+    assert "default-src 'self'" in answer["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["X-Frame-Options"] == "DENY"
+    assert answer["Referrer-Policy"] == "same-origin"
