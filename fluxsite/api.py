@@ -115,7 +115,7 @@ def json_error(*, code: str, detail: str, status_code: int) -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404 in the caller's language: JSON below /api/, a page elsewhere."""
-    from django.views.defaults import page_not_found  # noqa: PLC0415 - loads templates
+    from django.views.defaults import page_not_found
 
     if wants_json(request):
         return json_error(
@@ -125,7 +125,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    from django.views.defaults import server_error as page  # noqa: PLC0415 - loads templates
+    from django.views.defaults import server_error as page
 
     if wants_json(request):
         return json_error(

@@ -40,7 +40,7 @@ class TokenAuthentication(BaseAuthentication):
         return 'Bearer realm="Fluxsite"'
 
 
-class TokenScheme(OpenApiAuthenticationExtension):
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = TokenAuthentication
     name = "token"
 

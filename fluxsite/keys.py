@@ -6,6 +6,7 @@ installation of several machines sets both by environment instead, so that all a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -37,11 +38,9 @@ def load_or_create(path: Path, *, make: Callable[[], str]) -> str:
             file.write(make() + "\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
-            # A hard link never overwrites: whoever comes second reads the first one's key.
-            Path(path).hardlink_to(draft)
-        except FileExistsError:
-            pass
+        # A hard link never overwrites: whoever comes second reads the first one's key.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
     finally:
         Path(draft).unlink()
     return path.read_text().strip()

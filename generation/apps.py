@@ -19,9 +19,10 @@ class GenerationConfig(AppConfig):
 def prepare_site(*, using: str, **kwargs: Any) -> None:
     """After every migrate: the configuration row, and the schedule that is the floor under
     the wake-ups (generation/polling.py)."""
-    from django_q.models import Schedule  # noqa: PLC0415 - apps are not ready above
-    from generation import channel  # noqa: PLC0415
-    from generation.models import FluxConfig  # noqa: PLC0415
+    from django_q.models import Schedule
+
+    from generation import channel
+    from generation.models import FluxConfig
 
     # A migration back to an older state leaves no table to write to.
     tables = connections[using].introspection.table_names()

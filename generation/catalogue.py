@@ -16,10 +16,11 @@ read in November 2026. Where our API differs from fal's on purpose:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class Problem:
     field: str
     code: str
     message: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.message % self.params
@@ -78,7 +79,7 @@ class Parameter:
     step: float | None = None
     choices: tuple[str, ...] = ()
     wire_name: str = ""
-    wire_values: Mapping[str, Any] = field(default_factory=dict)
+    wire_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     advanced: bool = True
     help: str = ""
 
@@ -92,9 +93,7 @@ class Parameter:
         return _CLEANERS[self.kind](self, value)
 
     def problem(self, code: str, message: str, **params: Any) -> InvalidRequest:
-        return InvalidRequest(
-            [Problem(field=self.name, code=code, message=message, params=params)]
-        )
+        return InvalidRequest([Problem(field=self.name, code=code, message=message, params=params)])
 
     def wire(self, value: Any) -> tuple[str, Any]:
         """Return the name and value fal gets for a cleaned `value`."""
@@ -299,9 +298,7 @@ def build_payload(
     return payload
 
 
-def check(
-    *, model_id: str, prompt: Any, images: int, parameters: Mapping[str, Any]
-) -> Request:
+def check(*, model_id: str, prompt: Any, images: int, parameters: Mapping[str, Any]) -> Request:
     """Check a request against the catalogue and return it cleaned.
 
     `images` is the number of reference pictures. Raises InvalidRequest with every problem
@@ -327,9 +324,7 @@ def check(
             problems.extend(error.problems)
     if problems:
         raise InvalidRequest(problems)
-    return Request(
-        model=model, endpoint=endpoint, prompt=text, parameters=cleaned, images=images
-    )
+    return Request(model=model, endpoint=endpoint, prompt=text, parameters=cleaned, images=images)
 
 
 def _unknown_parameter(model: Model, name: str) -> Problem:
@@ -361,7 +356,9 @@ def _clean_prompt(endpoint: Endpoint, prompt: Any, problems: list[Problem]) -> s
         )
     if not endpoint.has_prompt:
         # A variation has no prompt at fal; the words stay out of the history as well.
-        return "" if not text else refuse("not_used", _("This model takes no prompt; leave it empty."))
+        return (
+            "" if not text else refuse("not_used", _("This model takes no prompt; leave it empty."))
+        )
     if not any(not unicodedata.category(char).startswith(("Z", "C")) for char in text):
         return refuse("required", _("Write what you want to see."))
     return text
@@ -615,7 +612,11 @@ MODELS: tuple[Model, ...] = (
                 id="fal-ai/flux-2-pro",
                 task_type="text_to_image",
                 parameters=(
-                    _SIZE, _SEED, _tolerance("1", "2", "3", "4", "5"), _FORMAT, _CHECKER,
+                    _SIZE,
+                    _SEED,
+                    _tolerance("1", "2", "3", "4", "5"),
+                    _FORMAT,
+                    _CHECKER,
                 ),
             ),
             Endpoint(
@@ -625,8 +626,11 @@ MODELS: tuple[Model, ...] = (
                 min_images=1,
                 max_images=_FLUX2_LIMIT,
                 parameters=(
-                    _ratio(None, as_image_size=True), _SEED,
-                    _tolerance("1", "2", "3", "4", "5"), _FORMAT, _CHECKER,
+                    _ratio(None, as_image_size=True),
+                    _SEED,
+                    _tolerance("1", "2", "3", "4", "5"),
+                    _FORMAT,
+                    _CHECKER,
                 ),
             ),
         ),
@@ -640,8 +644,15 @@ MODELS: tuple[Model, ...] = (
                 id="fal-ai/flux-2",
                 task_type="text_to_image",
                 parameters=(
-                    _SIZE, _COUNT, _steps(28), _guidance(2.5, minimum=0), _SEED,
-                    _FORMAT_WEBP, _CHECKER, _ACCELERATION, _EXPANSION,
+                    _SIZE,
+                    _COUNT,
+                    _steps(28),
+                    _guidance(2.5, minimum=0),
+                    _SEED,
+                    _FORMAT_WEBP,
+                    _CHECKER,
+                    _ACCELERATION,
+                    _EXPANSION,
                 ),
             ),
             Endpoint(
@@ -651,8 +662,14 @@ MODELS: tuple[Model, ...] = (
                 min_images=1,
                 max_images=_FLUX2_LIMIT,
                 parameters=(
-                    _ratio(None, as_image_size=True), _COUNT, _steps(28),
-                    _guidance(2.5, minimum=0), _SEED, _FORMAT_WEBP, _CHECKER, _ACCELERATION,
+                    _ratio(None, as_image_size=True),
+                    _COUNT,
+                    _steps(28),
+                    _guidance(2.5, minimum=0),
+                    _SEED,
+                    _FORMAT_WEBP,
+                    _CHECKER,
+                    _ACCELERATION,
                     _EXPANSION,
                 ),
             ),

@@ -36,7 +36,7 @@ def decrypt(token: str) -> str:
         raise KeyUnreadable(msg) from error
 
 
-class EncryptedTextField(models.TextField):
+class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # not at run time
     """Holds what `encrypt` made. Reading and writing stay explicit: a row can be loaded,
     listed and saved even when its key is lost."""
 

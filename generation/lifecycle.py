@@ -251,20 +251,24 @@ def look(*, task: FluxTask, provider: Provider, cancel: bool) -> Look:
 
     With `cancel` it is told to stop first. Touches no database.
     """
-    cancel_sent = False
+    cancel_sent = cancel and _tell_to_stop(task, provider)
+    outcome: Progress | Result | ProviderFailure
     try:
-        if cancel:
-            provider.cancel(endpoint=task.endpoint, request_id=task.request_id)
-            cancel_sent = True
-        outcome: Progress | Result = provider.poll(
-            endpoint=task.endpoint, request_id=task.request_id
-        )
-        if outcome.state == "completed":
+        outcome = progress = provider.poll(endpoint=task.endpoint, request_id=task.request_id)
+        if progress.state == "completed":
             # Completed says nothing about success; the result's own status does.
             outcome = provider.result(endpoint=task.endpoint, request_id=task.request_id)
     except ProviderFailure as failure:
-        return Look(outcome=failure, cancel_sent=cancel_sent)
+        outcome = failure
     return Look(outcome=outcome, cancel_sent=cancel_sent)
+
+
+def _tell_to_stop(task: FluxTask, provider: Provider) -> bool:
+    try:
+        provider.cancel(endpoint=task.endpoint, request_id=task.request_id)
+    except ProviderFailure:
+        return False  # Told again at the next look; what it has drawn is asked for all the same.
+    return True
 
 
 def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -51,11 +52,13 @@ class FluxConfig(models.Model):
     timeout = models.PositiveIntegerField(
         _("timeout"),
         default=300,
+        validators=[MinValueValidator(10)],
         help_text=_("Seconds a task may take at the provider before it is given up."),
     )
     max_concurrent_tasks = models.PositiveIntegerField(
         _("concurrent tasks"),
         default=5,
+        validators=[MinValueValidator(1)],
         help_text=_("Tasks at the provider at the same time; the others wait here, fairly."),
     )
     default_model = models.CharField(
@@ -252,7 +255,7 @@ class FluxTask(ImageTask):
             models.Index(fields=["-created_at", "-id"], name="idx_flux_tasks_created_at"),
             models.Index(
                 fields=["user", "-created_at", "-id"],
-                condition=Q(status="SUCCESS"),
+                condition=Q(status="SUCCESS", trashed_at__isnull=True),
                 name="idx_flux_tasks_history",
             ),
             models.Index(
@@ -350,7 +353,7 @@ class MidjourneyTask(ImageTask):
             models.Index(fields=["status", "updated_at"], name="idx_mj_tasks_status"),
             models.Index(
                 fields=["user", "-created_at", "-id"],
-                condition=Q(status="SUCCESS"),
+                condition=Q(status="SUCCESS", trashed_at__isnull=True),
                 name="idx_mj_tasks_history",
             ),
         ]
@@ -385,7 +388,7 @@ class JimengTask(ImageTask):
             models.Index(fields=["status", "updated_at"], name="idx_dreamwork_tasks_status"),
             models.Index(
                 fields=["user", "-created_at", "-id"],
-                condition=Q(status="SUCCESS"),
+                condition=Q(status="SUCCESS", trashed_at__isnull=True),
                 name="idx_dreamwork_tasks_history",
             ),
         ]

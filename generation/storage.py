@@ -26,7 +26,11 @@ from PIL import Image, ImageOps
 from generation.models import Picture, TaskImage
 
 THUMBNAIL_WIDTHS = (320, 640)
-FORMATS = {"JPEG": ("image/jpeg", "jpg"), "PNG": ("image/png", "png"), "WEBP": ("image/webp", "webp")}
+FORMATS = {
+    "JPEG": ("image/jpeg", "jpg"),
+    "PNG": ("image/png", "png"),
+    "WEBP": ("image/webp", "webp"),
+}
 #: A result larger than this is not a picture of any model we know.
 MAX_RESULT_PIXELS = 64_000_000
 #: Seconds to connect, seconds between two bytes, and seconds for a whole download.
@@ -206,8 +210,8 @@ def as_data_uri(picture: Picture) -> str:
 
 def _shrunk(content: bytes, content_type: str) -> bytes:
     kind = next(name for name, (mime, _) in FORMATS.items() if mime == content_type)
-    image = Image.open(io.BytesIO(content), formats=(kind,))
-    image = ImageOps.contain(image, (DATA_URI_SIDE, DATA_URI_SIDE), Image.Resampling.LANCZOS)
+    original = Image.open(io.BytesIO(content), formats=(kind,))
+    image = ImageOps.contain(original, (DATA_URI_SIDE, DATA_URI_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"quality": 92} if kind != "PNG" else {}))
     return buffer.getvalue()

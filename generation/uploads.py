@@ -80,13 +80,12 @@ def clean(content: bytes) -> tuple[Image.Image, str]:
     """
     kind = _kind(content)
     try:
-        image = Image.open(io.BytesIO(content), formats=(kind,))
-        _check_size(image, kind)
+        original = Image.open(io.BytesIO(content), formats=(kind,))
+        _check_size(original, kind)
         if kind == "JPEG":
-            image.draft(None, (MAX_SIDE, MAX_SIDE))
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        image = _to_srgb(image)
+            original.draft(None, (MAX_SIDE, MAX_SIDE))
+        original.load()
+        image = _to_srgb(ImageOps.exif_transpose(original))
         has_alpha = image.has_transparency_data
         image = _to_eight_bits(image).convert("RGBA" if has_alpha else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -120,7 +119,9 @@ def _check_size(image: Image.Image, kind: str) -> None:
     if width * height > MAX_PIXELS[kind]:
         raise UploadRefused(
             "too_many_pixels",
-            _("The picture has %(pixels)d megapixels; at most %(limit)d are accepted. Make it smaller.")
+            _(
+                "The picture has %(pixels)d megapixels; at most %(limit)d are accepted. Make it smaller."
+            )
             % {"pixels": width * height // 10**6, "limit": MAX_PIXELS[kind] // 10**6},
         )
     if min(width, height) < MIN_SIDE:

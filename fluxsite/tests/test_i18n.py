@@ -70,7 +70,9 @@ def test_what_is_shipped_is_what_was_translated():
     with CATALOGUE.with_suffix(".mo").open("rb") as file:
         shipped = gettext.GNUTranslations(file)._catalog
 
-    compiled = {msgid[0] if isinstance(msgid, tuple) else msgid: words for msgid, words in shipped.items()}
+    compiled = {
+        msgid[0] if isinstance(msgid, tuple) else msgid: words for msgid, words in shipped.items()
+    }
     written = {key(entry): text(entry) for entry in read(CATALOGUE)}
     compiled.pop("", None)
     written.pop("", None)

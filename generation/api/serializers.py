@@ -28,7 +28,7 @@ class TaskSerializer(serializers.Serializer):
     """Describes what `represent` makes; a test keeps the two alike."""
 
     id = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     status = serializers.ChoiceField(FluxTask.Status.choices)
     submission = serializers.ChoiceField(FluxTask.Submission.choices)
     model = serializers.CharField()
@@ -68,7 +68,7 @@ class UploadSerializer(serializers.Serializer):
 class ErrorSerializer(serializers.Serializer):
     code = serializers.CharField()
     detail = serializers.CharField()
-    errors = serializers.DictField(required=False)
+    errors = serializers.DictField(required=False)  # type: ignore[assignment]
     request_id = serializers.CharField()
 
 

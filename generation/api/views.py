@@ -7,7 +7,8 @@ from typing import Any
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import exceptions, status
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -64,7 +65,11 @@ def _read_key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > MAX_KEY_LENGTH or not key.isprintable():
         raise exceptions.ValidationError(
-            {"Idempotency-Key": [_("At most %(maximum)s characters, please.") % {"maximum": MAX_KEY_LENGTH}]}
+            {
+                "Idempotency-Key": [
+                    _("At most %(maximum)s characters, please.") % {"maximum": MAX_KEY_LENGTH}
+                ]
+            }
         )
     return key
 
@@ -178,9 +183,7 @@ class UploadImageView(APIView):
 
 
 class TaskView(APIView):
-    @extend_schema(
-        responses={200: serializers.TaskSerializer, 404: serializers.ErrorSerializer}
-    )
+    @extend_schema(responses={200: serializers.TaskSerializer, 404: serializers.ErrorSerializer})
     def get(self, request: Request, task_id: str) -> Response:
         """Tell how a task stands."""
         task = own_task(request, task_id)
@@ -222,9 +225,7 @@ class RetryView(APIView):
 
 
 class HistoryView(APIView):
-    @extend_schema(
-        parameters=_PAGING, responses={200: serializers.TaskListSerializer, **_ERRORS}
-    )
+    @extend_schema(parameters=_PAGING, responses={200: serializers.TaskListSerializer, **_ERRORS})
     def get(self, request: Request) -> Response:
         """List your FLUX tasks, newest first, whatever became of them."""
         asked = paging.read(request.query_params)

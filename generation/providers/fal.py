@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote
 
 import requests
@@ -128,7 +128,7 @@ class FalClient:
         _raise_for_lookup(reply)
         if reply.status == 400 and "in progress" in str(reply.object.get("detail")):
             raise Unavailable("provider_unavailable", "The result is not there yet.")
-        _raise_refusal(reply)
+        raise _refusal(reply)
 
     def cancel(self, *, endpoint: str, request_id: str) -> None:
         path = f"{_request_path(endpoint, request_id)}/cancel"
@@ -204,7 +204,11 @@ class FalClient:
     def _read_submitted(self, reply: _Reply) -> Submitted:
         request_id = reply.object.get("request_id")
         if reply.status in (200, 201, 202):
-            if isinstance(request_id, str) and 0 < len(request_id) <= 255 and request_id.isprintable():
+            if (
+                isinstance(request_id, str)
+                and 0 < len(request_id) <= 255
+                and request_id.isprintable()
+            ):
                 return Submitted(
                     request_id=request_id,
                     queue_position=_position(reply.object.get("queue_position")),
@@ -219,7 +223,7 @@ class FalClient:
         if reply.status in (404, 405):
             raise Refused("unknown_model", _quote(reply))
         if 400 <= reply.status < 500:
-            _raise_refusal(reply)
+            raise _refusal(reply)
         # Neither a redirect nor a 5xx proves that the request was not taken.
         raise OutcomeUnknown("submit_unknown", _quote(reply))
 
@@ -310,24 +314,22 @@ def _raise_for_lookup(reply: _Reply) -> None:
         raise Unavailable("provider_unavailable", _quote(reply), retry_after=_retry_after(reply))
 
 
-def _raise_refusal(reply: _Reply) -> NoReturn:
-    """Raise what an unhappy result means: it is final, whatever its number."""
+def _refusal(reply: _Reply) -> ProviderFailure:
+    """Return what an unhappy result means: it is final, whatever its number."""
     if reply.status == 499:
-        raise Cancelled("cancelled", _quote(reply))
+        return Cancelled("cancelled", _quote(reply))
     if reply.status == 404:
-        raise Refused("unknown_model", _quote(reply))
+        return Refused("unknown_model", _quote(reply))
     if reply.status >= 500 or not reply.object:
-        raise Refused("provider_error", _quote(reply))
+        return Refused("provider_error", _quote(reply))
     detail = reply.object.get("detail")
-    types = [
-        item.get("type") for item in _as_list(detail) if isinstance(item, dict)
-    ]
+    types = [item.get("type") for item in _as_list(detail) if isinstance(item, dict)]
     for kind in types:
         if kind in _REFUSALS:
-            raise Refused(_REFUSALS[str(kind)], _quote(reply))
+            return Refused(_REFUSALS[str(kind)], _quote(reply))
     if reply.object.get("error_type") == "downstream_service_error":
-        raise Refused("provider_error", _quote(reply))
-    raise Refused("invalid_input", _quote(reply))
+        return Refused("provider_error", _quote(reply))
+    return Refused("invalid_input", _quote(reply))
 
 
 def _operator_needed(reply: _Reply) -> ProviderFailure:

@@ -81,6 +81,7 @@ def test_the_key_can_be_removed(admin):
         ("base_url", "https:///x"),
         ("max_concurrent_tasks", "0"),
         ("timeout", "-1"),
+        ("timeout", "0"),
         ("default_model", "nope"),
     ],
 )
@@ -145,9 +146,7 @@ def test_a_picture_links_to_its_task(admin, alice):
 def test_staff_cancel_what_waits(admin, alice):
     task = FluxTaskFactory(user=alice)
 
-    admin.post(
-        "/admin/generation/fluxtask/", {"action": "cancel", "_selected_action": [task.pk]}
-    )
+    admin.post("/admin/generation/fluxtask/", {"action": "cancel", "_selected_action": [task.pk]})
 
     assert FluxTask.objects.get().status == "CANCELLED"
 
