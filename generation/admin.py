@@ -64,9 +64,7 @@ class FluxConfigForm(forms.ModelForm):
         base_url: str = self.cleaned_data["base_url"].strip().rstrip("/")
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-            raise forms.ValidationError(
-                _("An address such as https://queue.fal.run is needed.")
-            )
+            raise forms.ValidationError(_("An address such as https://queue.fal.run is needed."))
         return base_url
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature

@@ -99,9 +99,7 @@ def current() -> Channel:
         key = config.get_api_key()
     except fields.KeyUnreadable:
         return Channel(mode="key_unreadable", config=config)
-    connection = Connection(
-        base_url=config.base_url, api_key=key, auth_scheme=config.auth_scheme
-    )
+    connection = Connection(base_url=config.base_url, api_key=key, auth_scheme=config.auth_scheme)
     return Channel(mode="fal", config=config, connection=connection)
 
 

@@ -75,7 +75,9 @@ def _not_yours(field: str) -> catalogue.Problem:
     return catalogue.Problem(
         field=field,
         code="not_your_picture",
-        message=_("This is not one of your pictures. Upload it first, or take one from your history."),
+        message=_(
+            "This is not one of your pictures. Upload it first, or take one from your history."
+        ),
     )
 
 
@@ -87,9 +89,7 @@ def _not_stored_yet(field: str) -> catalogue.Problem:
     )
 
 
-def place(
-    *, user: Any, order: Order, now: datetime, idempotency_key: str = ""
-) -> FluxTask:
+def place(*, user: Any, order: Order, now: datetime, idempotency_key: str = "") -> FluxTask:
     """Check an order, create its task and wake the workers.
 
     The same key with the same order returns the same task. Raises catalogue.InvalidRequest,
@@ -121,6 +121,10 @@ def _hash(order: Order) -> str:
 #: For people: why nothing can be drawn, and what is to be done. English message ids.
 CLOSED_REASONS: Mapping[channel.Mode, str] = {
     "off": _("Drawing is switched off on this site at the moment."),
-    "not_configured": _("No image provider is set up on this site. An administrator has to enter a fal key."),
-    "key_unreadable": _("The stored fal key cannot be read. An administrator has to enter it again."),
+    "not_configured": _(
+        "No image provider is set up on this site. An administrator has to enter a fal key."
+    ),
+    "key_unreadable": _(
+        "The stored fal key cannot be read. An administrator has to enter it again."
+    ),
 }

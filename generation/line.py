@@ -19,8 +19,7 @@ def positions(tasks: Iterable[FluxTask]) -> dict[str, tuple[int, int]]:
     waiting = [
         task
         for task in tasks
-        if task.status == FluxTask.Status.PENDING
-        and task.submission == FluxTask.Submission.UNSENT
+        if task.status == FluxTask.Status.PENDING and task.submission == FluxTask.Submission.UNSENT
     ]
     if not waiting:
         return {}

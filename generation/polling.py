@@ -54,7 +54,7 @@ def kick() -> None:
     try:
         if not _lease_is_live(timezone.now()):
             async_task("generation.polling.sweep")
-    except Exception:  # noqa: BLE001 - a lost wake-up delays, it must not fail a request
+    except Exception:
         logger.warning("no sweep could be started; the schedule will do it", exc_info=True)
 
 
@@ -89,9 +89,7 @@ def _take_lease(holder: str) -> bool:
     now = timezone.now()
     free = Q(expires_at__lte=now) | Q(holder=holder)
     expires_at = now + timedelta(seconds=LEASE_SECONDS)
-    taken = SweepLease.objects.filter(free, name=LEASE).update(
-        holder=holder, expires_at=expires_at
-    )
+    taken = SweepLease.objects.filter(free, name=LEASE).update(holder=holder, expires_at=expires_at)
     if taken or SweepLease.objects.filter(name=LEASE).exists():
         return bool(taken)
     try:
@@ -224,9 +222,7 @@ class _Sweep:
         if free <= 0:
             return []
         due = FluxTask.objects.waiting().filter(next_action_at__lte=now)
-        first_of = dict(
-            due.order_by().values_list("user").annotate(first=Min("created_at"))
-        )
+        first_of = dict(due.order_by().values_list("user").annotate(first=Min("created_at")))
         if not first_of:
             return []
         running = dict(
@@ -264,9 +260,7 @@ class _Sweep:
         for interval, group in by_interval.items():
             ids = [task.pk for task in group]
             next_time = now + timedelta(seconds=interval * random.uniform(0.9, 1.1))  # noqa: S311
-            moved = due.filter(pk__in=ids).update(
-                next_action_at=next_time, lease_token=self.holder
-            )
+            moved = due.filter(pk__in=ids).update(next_action_at=next_time, lease_token=self.holder)
             if moved == len(group):
                 claimed += group
             else:

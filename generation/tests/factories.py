@@ -46,9 +46,7 @@ class FluxTaskFactory(factory.django.DjangoModelFactory):
             request_id=factory.LazyFunction(new_id),
             submitted_at=factory.LazyFunction(timezone.now),
             accepted_at=factory.LazyFunction(timezone.now),
-            deadline_at=factory.LazyFunction(
-                lambda: timezone.now() + timedelta(seconds=300)
-            ),
+            deadline_at=factory.LazyFunction(lambda: timezone.now() + timedelta(seconds=300)),
         )
         succeeded = factory.Trait(
             status="SUCCESS",
@@ -111,7 +109,7 @@ class _StoredPictureFactory(factory.django.DjangoModelFactory):
     height = 64
 
     @factory.post_generation
-    def with_files(self: Any, create: bool, extracted: Any, **kwargs: Any) -> None:  # noqa: FBT001
+    def with_files(self: Any, create: bool, extracted: Any, **kwargs: Any) -> None:
         if self.storage_key:
             content = image_bytes((self.width, self.height))
             default_storage.save(self.storage_key, ContentFile(content))

@@ -85,7 +85,9 @@ def test_without_a_model_the_sites_default_draws(api, drawing):
 def test_a_picture_of_ones_own_is_edited(api, alice, drawing):
     upload = UploadFactory(user=alice)
 
-    answer = create(api, IMAGE, model="fal-ai/flux-pro/kontext", prompt="sunny", image_url=upload.url)
+    answer = create(
+        api, IMAGE, model="fal-ai/flux-pro/kontext", prompt="sunny", image_url=upload.url
+    )
 
     assert answer.status_code == 202
     assert answer.data["endpoint"] == "fal-ai/flux-pro/kontext"

@@ -177,7 +177,7 @@ def test_the_documentation_describes_every_path(client, alice):
 
 
 def test_watching_a_task_wakes_workers_that_sleep(api, alice):
-    from django_q.models import OrmQ  # noqa: PLC0415
+    from django_q.models import OrmQ
 
     task = FluxTaskFactory(user=alice)
 

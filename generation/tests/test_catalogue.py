@@ -26,9 +26,7 @@ SPECIFIED = [
 
 
 def request(model_id="fal-ai/flux-1/schnell", *, prompt="a cat", images=0, **parameters):
-    return catalogue.check(
-        model_id=model_id, prompt=prompt, images=images, parameters=parameters
-    )
+    return catalogue.check(model_id=model_id, prompt=prompt, images=images, parameters=parameters)
 
 
 def problems(*args, **kwargs):
@@ -177,7 +175,9 @@ def test_several_pictures_travel_in_their_order():
 
 
 def test_safety_tolerance_is_text_even_when_given_as_a_number():
-    assert payload(request("fal-ai/flux-pro/kontext", safety_tolerance=5))["safety_tolerance"] == "5"
+    assert (
+        payload(request("fal-ai/flux-pro/kontext", safety_tolerance=5))["safety_tolerance"] == "5"
+    )
 
 
 def test_a_seed_of_64_bits_survives():

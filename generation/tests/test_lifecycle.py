@@ -238,9 +238,7 @@ def test_a_reference_picture_whose_file_is_gone_costs_no_request(alice, work, dr
         ("wrong_path", "unknown_model"),
     ],
 )
-def test_completed_without_pictures_is_a_failure_with_its_reason(
-    alice, work, drawing, fault, code
-):
+def test_completed_without_pictures_is_a_failure_with_its_reason(alice, work, drawing, fault, code):
     drawing.add_fault(kind=fault)
     task = place(alice)
 
@@ -273,7 +271,9 @@ def test_progress_is_written_down_and_no_news_is_not(alice, django_assert_num_qu
     with django_assert_num_queries(0):
         lifecycle.record_look(task=task, look=queued, now=now)
 
-    lifecycle.record_look(task=task, look=lifecycle.Look(outcome=Progress(state="running")), now=now)
+    lifecycle.record_look(
+        task=task, look=lifecycle.Look(outcome=Progress(state="running")), now=now
+    )
     task.refresh_from_db()
     assert (task.status, task.queue_position) == ("IN_PROGRESS", None)
 

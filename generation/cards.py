@@ -1,0 +1,280 @@
+"""What a task looks like on the studio page: one card, ready for a template without logic."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils.functional import cached_property
+from django.utils.translation import gettext, ngettext, pgettext
+
+from generation import catalogue, errors, line
+from generation.forms import ratio_size
+from generation.models import FluxTask, TaskImage
+
+Status = FluxTask.Status
+Submission = FluxTask.Submission
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """One true parameter of a task, in words."""
+
+    label: str
+    value: str
+
+
+#: The largest box a picture is shown in on a card, in pixels.
+BOX = (824, 480)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """The place of a picture: its proportions are known before the picture is there."""
+
+    width: int
+    height: int
+    image: TaskImage | None = None
+
+    @property
+    def box_width(self) -> int:
+        """Width it is shown at: placeholder and picture alike, so that nothing moves."""
+        return round(self.width * self._scale)
+
+    @property
+    def box_height(self) -> int:
+        return round(self.height * self._scale)
+
+    @property
+    def _scale(self) -> float:
+        return min(BOX[0] / self.width, BOX[1] / self.height)
+
+    @property
+    def is_saving(self) -> bool:
+        image = self.image
+        return image is not None and image.stored_at is None and image.next_action_at is not None
+
+    @property
+    def template(self) -> str:
+        if self.image is None:
+            return "generation/_frame_empty.html"
+        if self.image.stored_at is None:
+            return "generation/_frame_unsaved.html"
+        return "generation/_frame_picture.html"
+
+    @property
+    def thumbnail(self) -> str:
+        return self.image.thumbnail_url(640) if self.image else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    task: FluxTask
+    images: Sequence[TaskImage]
+    position: tuple[int, int] | None
+    is_open: bool = False
+
+    # ------------------------------------------------------------ state
+    @cached_property
+    def state(self) -> str:
+        """One of waiting, running, saving, done, failed, cancelled."""
+        task = self.task
+        if task.status == Status.SUCCESS:
+            return "saving" if any(frame.is_saving for frame in self.frames) else "done"
+        return {
+            Status.IN_PROGRESS.value: "running",
+            Status.FAILED.value: "failed",
+            Status.CANCELLED.value: "cancelled",
+        }.get(task.status, "waiting")
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in ("waiting", "running", "saving")
+
+    @property
+    def is_unfinished(self) -> bool:
+        return not self.task.is_finished
+
+    @property
+    def can_cancel(self) -> bool:
+        return self.is_unfinished and self.task.cancel_requested_at is None
+
+    @property
+    def is_ended_badly(self) -> bool:
+        return self.state in ("failed", "cancelled")
+
+    @cached_property
+    def version(self) -> str:
+        """Changes whenever the card would read differently, but for ticking seconds."""
+        task = self.task
+        stored = [(image.pk, str(image.stored_at), image.store_attempts) for image in self.images]
+        seen = (self.state, self.status_text, self.can_cancel, task.error_code, stored)
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
+
+    # ------------------------------------------------------------ words
+    @cached_property
+    def status_text(self) -> str:
+        task = self.task
+        if self.is_unfinished and task.cancel_requested_at:
+            return gettext("Cancelling")
+        if self.state == "waiting":
+            return self._waiting_text
+        return {
+            "running": gettext("Drawing"),
+            "saving": gettext("Saving"),
+            "done": gettext("Done"),
+            "failed": gettext("Failed"),
+            "cancelled": gettext("Cancelled"),
+        }[self.state]
+
+    @property
+    def _waiting_text(self) -> str:
+        task = self.task
+        if task.retry_count and task.submission == Submission.UNSENT:
+            return gettext("The provider cannot be reached, still trying")
+        if self.position:
+            place, total = self.position
+            return gettext("Waiting · %(place)s of %(total)s in line") % {
+                "place": place,
+                "total": total,
+            }
+        if task.submission != Submission.ACCEPTED:
+            return gettext("Sending")
+        ahead = task.queue_position or 0
+        if not ahead:
+            return gettext("Next at the provider")
+        text = ngettext("%(count)s ahead at the provider", "%(count)s ahead at the provider", ahead)
+        return text % {"count": ahead}
+
+    @property
+    def announcement(self) -> str:
+        """What a screen reader hears when the card gets here."""
+        words = {"prompt": self.short_prompt}
+        if self.state == "done":
+            return gettext("Done: %(prompt)s") % words
+        if self.is_ended_badly:
+            return gettext("%(prompt)s: %(cause)s") % {**words, "cause": self.cause}
+        return ""
+
+    @property
+    def title(self) -> str:
+        return self.task.prompt or gettext("Variation without a prompt")
+
+    @property
+    def short_prompt(self) -> str:
+        return self.title if len(self.title) <= 60 else f"{self.title[:59]}…"
+
+    @property
+    def model_name(self) -> str:
+        model = self.task.display_model
+        return model.name if model else self.task.model
+
+    @property
+    def seconds(self) -> str:
+        seconds = self.task.generation_time
+        return gettext("%(seconds).1f s") % {"seconds": seconds} if seconds else ""
+
+    @property
+    def since(self) -> datetime:
+        """From when the seconds on the card count."""
+        return self.task.submitted_at or self.task.created_at
+
+    # ------------------------------------------------------------ a bad end
+    @property
+    def _explanation(self) -> errors.Explanation:
+        return errors.explain(self.task.error_code)
+
+    @property
+    def cause(self) -> str:
+        return gettext(self._explanation.cause)
+
+    @property
+    def advice(self) -> str:
+        return gettext(self._explanation.advice)
+
+    @property
+    def can_retry(self) -> bool:
+        return self._explanation.action != "edit"
+
+    # ------------------------------------------------------------ pictures
+    @cached_property
+    def frames(self) -> list[Frame]:
+        width, height = self._ratio
+        if self.task.status == Status.SUCCESS:
+            return [
+                Frame(width=image.width or width, height=image.height or height, image=image)
+                for image in self.images
+            ]
+        return [Frame(width=width, height=height)] * max(1, self.task.num_images)
+
+    @property
+    def _ratio(self) -> tuple[int, int]:
+        ratio = self.task.aspect_ratio
+        if ratio in catalogue.RATIOS:
+            return ratio_size(ratio)
+        for item in self.task.inputs.all():
+            if item.picture.width and item.picture.height:
+                return item.picture.width, item.picture.height
+        return 1, 1
+
+    @property
+    def layout(self) -> str:
+        """The class that lays the pictures out: their number, and whether they are wide."""
+        frame = self.frames[0] if self.frames else Frame(width=1, height=1)
+        wide = "wide" if frame.width > frame.height * 1.1 else "tall"
+        return f"frames-{min(4, len(self.frames))} frames-{wide}"
+
+    # ------------------------------------------------------------ true parameters
+    @property
+    def seed(self) -> str:
+        return self.task.result_seed or self.task.seed
+
+    @property
+    def details(self) -> list[Detail]:
+        return [
+            Detail(label=gettext("Model"), value=self.model_name),
+            *_parameter_details(self.task, seed=self.seed),
+            *(
+                [Detail(label=pgettext("duration", "Time"), value=self.seconds)]
+                if self.seconds
+                else []
+            ),
+        ]
+
+
+def _parameter_details(task: FluxTask, *, seed: str) -> list[Detail]:
+    endpoint = catalogue.find_endpoint(task.endpoint)
+    values: Mapping[str, Any] = {**task.parameters, "seed": seed}
+    return [
+        Detail(label=gettext(parameter.label), value=_in_words(values[parameter.name]))
+        for parameter in (endpoint.parameters if endpoint else ())
+        if values.get(parameter.name) not in (None, "")
+    ]
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def build(tasks: Sequence[FluxTask], *, open_id: str = "") -> list[Card]:
+    """Return the cards of tasks whose inputs are prefetched. Up to two queries."""
+    finished = [task.pk for task in tasks if task.status == Status.SUCCESS]
+    images: dict[str, list[TaskImage]] = {}
+    if finished:
+        for image in TaskImage.objects.of_tasks(source=TaskImage.Source.FLUX, ids=finished):
+            images.setdefault(image.task_id, []).append(image)
+    positions = line.positions(tasks)
+    return [
+        Card(
+            task=task,
+            images=images.get(task.pk, ()),
+            position=positions.get(task.pk),
+            is_open=task.pk == open_id,
+        )
+        for task in tasks
+    ]

@@ -1,0 +1,87 @@
+"""What every page needs from the templates' side: icons, and the state of the channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from generation import channel
+
+register = template.Library()
+
+#: What a page says about each state of the channel, to members and to staff.
+_NOTICES: dict[str, tuple[Any, Any]] = {
+    "not_configured": (
+        _("Nothing can be drawn yet: no image provider is set up. Please ask an administrator."),
+        _("Nothing can be drawn yet: no image provider is set up. Enter a fal key to begin."),
+    ),
+    "off": (
+        _("Drawing is switched off at the moment. An administrator can switch it on again."),
+        _("Drawing is switched off. Nothing new is accepted until you switch it on again."),
+    ),
+    "key_unreadable": (
+        _("Nothing can be drawn: the site's key cannot be read. Please tell an administrator."),
+        _("The stored fal key cannot be read with this site's encryption keys. Enter it again."),
+    ),
+}
+
+
+def request_channel(request: HttpRequest) -> channel.Channel:
+    """Return the state of the channel, asked once per request."""
+    known = getattr(request, "_channel", None)
+    if known is None:
+        known = channel.current()
+        request._channel = known  # type: ignore[attr-defined]  # noqa: SLF001
+    return known
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """Draw an icon of the sprite. It is decoration: the control beside it has the words."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        static("img/icons.svg"),
+        name,
+    )
+
+
+@register.inclusion_tag("_channel_badge.html", takes_context=True)
+def channel_badge(context: dict[str, Any]) -> dict[str, Any]:
+    """Say that the built-in sandbox draws, as long as it does."""
+    request = context["request"]
+    if not _is_member(request) or request_channel(request).mode != "sandbox":
+        return {}
+    return {"is_sandbox": True, "admin_url": _config_url(request)}
+
+
+@register.inclusion_tag("_channel_notice.html", takes_context=True)
+def channel_notice(context: dict[str, Any]) -> dict[str, Any]:
+    """Say plainly when nothing can be drawn, and who can change that."""
+    request = context["request"]
+    if not _is_member(request):
+        return {}
+    notice = _NOTICES.get(request_channel(request).mode)
+    if notice is None:
+        return {}
+    return {"text": notice[request.user.is_staff], "admin_url": _config_url(request)}
+
+
+def _config_url(request: HttpRequest) -> str:
+    if not getattr(request.user, "is_staff", False):
+        return ""
+    try:
+        return reverse("admin:generation_fluxconfig_change", args=["default"])
+    except NoReverseMatch:
+        return ""
+
+
+def _is_member(request: HttpRequest) -> bool:
+    # An error page may be drawn for a request that never got as far as having a user.
+    return bool(getattr(getattr(request, "user", None), "is_authenticated", False))

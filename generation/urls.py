@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from generation import media, views
+
+app_name = "generation"
+urlpatterns = [
+    path("", views.studio, name="studio"),
+    path("studio/parameters", views.parameters, name="parameters"),
+    path("studio/cards", views.cards, name="cards"),
+    path("studio/pictures", views.pictures, name="pictures"),
+    path("studio/task/<slug:task_id>/cancel", views.cancel, name="cancel"),
+    path("studio/task/<slug:task_id>/retry", views.retry, name="retry"),
+    path("media/<slug:picture_id>", media.media, name="media"),
+    path("media/<slug:picture_id>/<int:width>", media.media, name="thumbnail"),
+]

@@ -1,0 +1,233 @@
+"""The studio: its page, and the fragments it exchanges while it is open.
+
+Every page works before scripts load: forms post and links lead somewhere by themselves. With
+htmx the same views answer with the part that changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from generation import cards as card_building
+from generation import catalogue, channel, composer, intake, lifecycle, polling
+from generation.examples import EXAMPLES
+from generation.models import FluxTask, TaskImage
+from generation.templatetags.pages import request_channel
+
+PAGE_SIZE = 20
+PICTURES_SHOWN = 24
+#: Parts of an address that say what stands in the prompt.
+WORDS_ASKED_FOR = {"prompt", "like"}
+#: More live cards than this are followed in turns: the page asks again with the rest.
+MAX_FOLLOWED = 60
+
+
+def _is_htmx(request: HttpRequest) -> bool:
+    return request.headers.get("HX-Request") == "true"
+
+
+def _own_tasks(request: HttpRequest) -> Any:
+    return FluxTask.objects.for_user(request.user).prefetch_related(
+        "inputs__upload", "inputs__image"
+    )
+
+
+def _own_task(request: HttpRequest, task_id: str) -> FluxTask:
+    if not composer.is_id(task_id):
+        raise Http404
+    task: FluxTask = get_object_or_404(_own_tasks(request), pk=task_id)
+    return task
+
+
+def _page_of_tasks(request: HttpRequest, before: str) -> tuple[list[FluxTask], str]:
+    """Return a page of tasks, newest first, and the id to go on after, "" at the end."""
+    tasks = _own_tasks(request)
+    if before:
+        last = _own_task(request, before)
+        tasks = tasks.filter(
+            Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk)
+        )
+    page = list(tasks[: PAGE_SIZE + 1])
+    return page[:PAGE_SIZE], page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else ""
+
+
+# ---------------------------------------------------------------- the page
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def studio(request: HttpRequest) -> HttpResponse:
+    if request.method != "POST":
+        return _show(request)
+    if "edit" in request.POST:
+        state = request_channel(request)
+        return _show(request, composer.from_post(request=request, state=state, edit=True))
+    return _create(request)
+
+
+def _show(
+    request: HttpRequest, shown: composer.Composer | None = None, *, status: int = 200
+) -> HttpResponse:
+    before, opened = request.GET.get("before", ""), request.GET.get("task", "")
+    tasks, following = _page_of_tasks(request, before)
+    newest = tasks[0] if tasks and not before else None
+    if opened and opened not in [task.pk for task in tasks]:
+        tasks.insert(0, _own_task(request, opened))
+    if shown is None:
+        shown = composer.from_address(
+            request=request, state=request_channel(request), newest=newest
+        )
+    context = {
+        "composer": shown,
+        "cards": card_building.build(tasks, open_id=opened),
+        "following": following,
+        "examples": () if tasks or before else EXAMPLES,
+        # What the address asks for goes before what the browser remembers.
+        "keeps_draft": request.method != "POST" and not WORDS_ASKED_FOR & request.GET.keys(),
+    }
+    return render(request, "generation/studio.html", context, status=status)
+
+
+def _create(request: HttpRequest) -> HttpResponse:
+    asked = composer.from_post(request=request, state=request_channel(request))
+    if not asked.form.is_valid():
+        return _refuse(request, asked)
+    order = asked.form.order
+    try:
+        task = intake.place(
+            user=request.user,
+            order=order,
+            now=timezone.now(),
+            idempotency_key=composer.idempotency_key(request.POST, order),
+        )
+    except channel.ChannelClosed as closed:
+        asked.form.add_error(None, _(intake.CLOSED_REASONS[closed.mode]))
+        return _refuse(request, asked)
+    except catalogue.InvalidRequest as error:
+        # A picture may be gone between the two looks.
+        for problem in error.problems:
+            asked.form.refuse(problem)
+        return _refuse(request, asked)
+    if not _is_htmx(request):
+        return _to_card(task)
+    context = {"card": card_building.build([task])[0], "key": asked.key}
+    return render(request, "generation/_created.html", context)
+
+
+def _refuse(request: HttpRequest, asked: composer.Composer) -> HttpResponse:
+    if not _is_htmx(request):
+        return _show(request, asked, status=422)
+    response = render(request, "generation/_refused.html", {"composer": asked}, status=422)
+    response["HX-Retarget"] = "#parameters"
+    response["HX-Reswap"] = "outerHTML"
+    return response
+
+
+def _to_card(task: FluxTask) -> HttpResponse:
+    return redirect(f"{reverse('generation:studio')}?task={task.pk}#task-{task.pk}")
+
+
+# ---------------------------------------------------------------- fragments
+@login_required
+@require_safe
+def parameters(request: HttpRequest) -> HttpResponse:
+    """Show the settings of a model for a number of pictures, with what was typed so far."""
+    images = request.GET.get("images", "0")
+    if not images.isascii() or not images.isdecimal() or int(images) > intake.MAX_IMAGE_URLS:
+        return HttpResponseBadRequest(_("A whole number is needed."))
+    shown = composer.from_settings(
+        user=request.user,
+        query=request.GET,
+        images=int(images),
+        state=request_channel(request),
+    )
+    if shown is None:
+        raise Http404
+    return render(request, "generation/_parameters_answer.html", {"composer": shown})
+
+
+@login_required
+@require_safe
+def cards(request: HttpRequest) -> HttpResponse:
+    """Show cards again: those named by `id`, or the page that follows `before`."""
+    ids = [each for each in request.GET.getlist("id")[:MAX_FOLLOWED] if composer.is_id(each)]
+    if "id" not in request.GET:
+        tasks, following = _page_of_tasks(request, request.GET.get("before", ""))
+        return _render_cards(request, tasks, following)
+    tasks = list(_own_tasks(request).filter(pk__in=ids))
+    if not tasks:
+        raise Http404
+    if not all(task.is_finished for task in tasks):
+        polling.kick()
+    return _render_cards(request, tasks)
+
+
+def _render_cards(
+    request: HttpRequest, tasks: Sequence[FluxTask], following: str = ""
+) -> HttpResponse:
+    context = {"cards": card_building.build(tasks), "following": following}
+    return render(request, "generation/_cards.html", context)
+
+
+@login_required
+@require_safe
+def pictures(request: HttpRequest) -> HttpResponse:
+    """Show the member's own latest pictures, to pick a reference from."""
+    member: Any = request.user
+    own = TaskImage.objects.filter(user=member, stored_at__isnull=False)
+    latest = own.order_by("-created_at", "position")[:PICTURES_SHOWN]
+    return render(request, "generation/_pictures.html", {"pictures": latest})
+
+
+# ---------------------------------------------------------------- what can be done to a task
+@login_required
+@require_POST
+def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
+    task = _own_task(request, task_id)
+    # False means that it ended meanwhile; the card tells how, which is all there is to say.
+    if lifecycle.cancel(task=task, now=timezone.now()):
+        polling.kick_on_commit()
+    if not _is_htmx(request):
+        return _to_card(task)
+    return _render_cards(request, [_own_task(request, task_id)])
+
+
+@login_required
+@require_POST
+def retry(request: HttpRequest, task_id: str) -> HttpResponse:
+    task = _own_task(request, task_id)
+    if not task.is_finished:
+        return _cannot_retry(request, task, [_("The task has not ended yet.")])
+    running = _own_tasks(request).unfinished().filter(retry_of=task).first()
+    try:
+        # A second click while the first one's task still runs means that same task.
+        again = running or lifecycle.retry(task=task, now=timezone.now())
+    except channel.ChannelClosed as closed:
+        return _cannot_retry(request, task, [_(intake.CLOSED_REASONS[closed.mode])])
+    except catalogue.InvalidRequest as error:
+        return _cannot_retry(request, task, [_(p.message) % p.params for p in error.problems])
+    polling.kick_on_commit()
+    if not _is_htmx(request):
+        return _to_card(again)
+    return render(request, "generation/_created.html", {"card": card_building.build([again])[0]})
+
+
+def _cannot_retry(request: HttpRequest, task: FluxTask, problems: Sequence[str]) -> HttpResponse:
+    if not _is_htmx(request):
+        for problem in problems:
+            messages.error(request, problem)
+        return _to_card(task)
+    context = {"card": card_building.build([task])[0], "problems": problems}
+    response = render(request, "generation/_card.html", context, status=422)
+    response["HX-Retarget"] = f"#task-{task.pk}"
+    response["HX-Reswap"] = "outerHTML"
+    return response

@@ -1,0 +1,61 @@
+// Small things several modules need. Texts come translated from the page's data attributes.
+
+const language = document.documentElement.lang || "en";
+
+/** Let a screen reader say something; nothing moves on the page. */
+export function announce(text) {
+  const announcer = document.getElementById("announcer");
+  if (announcer && text) announcer.textContent = text;
+}
+
+/** Show a passing message. It stays until it is closed or eight seconds are over. */
+export function toast(text) {
+  const toasts = document.getElementById("toasts");
+  if (!toasts || !text) return;
+  const message = document.createElement("p");
+  const close = document.createElement("button");
+  message.className = "toast";
+  close.type = "button";
+  close.textContent = toasts.dataset.close;
+  close.addEventListener("click", () => message.remove());
+  message.append(text, close);
+  toasts.replaceChildren(message);
+  setTimeout(() => message.remove(), 8000);
+}
+
+const UNITS = [
+  ["minute", 60],
+  ["hour", 3600],
+  ["day", 86400],
+];
+
+/** Turn the server's times into the reader's: "5 minutes ago", or a date when it is older. */
+export function showTimes(root = document) {
+  const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
+  const date = new Intl.DateTimeFormat(language, { month: "short", day: "numeric" });
+  const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const moment = new Date(element.dateTime);
+    const age = (Date.now() - moment) / 1000;
+    element.title = exact.format(moment);
+    if (age >= 7 * 86400) {
+      element.textContent = date.format(moment);
+      continue;
+    }
+    const [unit, seconds] = UNITS.findLast(([, length]) => age >= length) ?? ["second", 0];
+    element.textContent = seconds
+      ? relative.format(-Math.floor(age / seconds), unit)
+      : relative.format(0, "second");
+  }
+}
+
+/** Ask the site for a fragment. A session that has ended leads to the login page. */
+export async function fetchFragment(url, options = {}) {
+  const response = await fetch(url, { headers: { "HX-Request": "true" }, ...options });
+  if (response.redirected) {
+    location.reload();
+    return null;
+  }
+  if (!response.ok) throw Object.assign(new Error(response.statusText), { status: response.status });
+  return new DOMParser().parseFromString(await response.text(), "text/html");
+}

@@ -1,0 +1,40 @@
+// On every page: menus that close, times in the reader's words, and a word when a request fails.
+
+import { showTimes, toast } from "./dom.js";
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = document.querySelector("details.menu[open]");
+  if (!menu) return;
+  event.preventDefault();
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
+// A fragment request that was led to the login page must not be put into this one.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const asked = new URL(event.detail.xhr.responseURL || location.href);
+  if (asked.pathname === "/login") {
+    event.detail.shouldSwap = false;
+    location.reload();
+  }
+});
+
+document.addEventListener("htmx:sendError", () => {
+  toast(document.getElementById("toasts").dataset.offline);
+});
+
+document.addEventListener("htmx:responseError", (event) => {
+  const texts = document.getElementById("toasts").dataset;
+  toast(event.detail.xhr.status === 404 ? texts.gone : texts.error);
+});
+
+document.addEventListener("htmx:afterSettle", () => showTimes());
+showTimes();
+setInterval(showTimes, 30_000, document);

@@ -1,0 +1,10 @@
+// The studio page: its parts each look after themselves.
+
+import "./cards.js";
+import "./prompt.js";
+import "./settings.js";
+import "./references.js";
+import "./lightbox.js";
+
+const opened = document.querySelector(".card.is-open");
+if (opened && !location.hash) opened.scrollIntoView({ block: "start" });
