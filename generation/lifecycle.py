@@ -137,7 +137,7 @@ def _by_idempotency_key(user: Any, key: str, body_hash: str) -> FluxTask | None:
     return task
 
 
-def retry(*, task: FluxTask, now: datetime) -> FluxTask:
+def retry(*, task: FluxTask, now: datetime, idempotency_key: str = "") -> FluxTask:
     """Ask for the same again, as a new task linked to the old one.
 
     Raises catalogue.InvalidRequest when the model changed since, and what `create` raises.
@@ -149,7 +149,15 @@ def retry(*, task: FluxTask, now: datetime) -> FluxTask:
         images=len(pictures),
         parameters=task.parameters,
     )
-    return create(user=task.user, request=request, pictures=pictures, retry_of=task, now=now)
+    return create(
+        user=task.user,
+        request=request,
+        pictures=pictures,
+        retry_of=task,
+        idempotency_key=idempotency_key,
+        body_hash=f"retry of {task.pk}",
+        now=now,
+    )
 
 
 # ---------------------------------------------------------------- submit

@@ -12,10 +12,14 @@ the floor. A lease keeps it to one sweep over all clusters.
 from __future__ import annotations
 
 import logging
+import os
 import random
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -111,14 +115,33 @@ def sweep(window: float = WINDOW_SECONDS, idle: float = IDLE_SECONDS) -> None:
     if not _take_lease(holder):
         return
     run = _Sweep(holder=holder)
-    try:
-        run.until(time.monotonic() + window, idle=idle)
-    finally:
-        run.close()
-        _release_lease(holder)
+    with _ending_gently(run):
+        try:
+            run.until(time.monotonic() + window, idle=idle)
+        finally:
+            run.close()
+            _release_lease(holder)
     # Looked at after the release: whoever came while we held the lease did not kick.
     if run.has_work_soon():
         kick()
+
+
+@contextmanager
+def _ending_gently(run: _Sweep) -> Iterator[None]:
+    """Let SIGTERM end the sweep after what is being sent has been written down.
+
+    Cut off in the middle of a POST, its task could only end as `submit_unknown`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread can hear signals.
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: run.stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    if run.stopped:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass
@@ -135,9 +158,13 @@ class _Sweep:
     )
     renewed_at: float = 0.0
     worked_at: float = field(default_factory=time.monotonic)
+    stopped: bool = False
+
+    def stop(self) -> None:
+        self.stopped = True
 
     def until(self, end: float, *, idle: float) -> None:
-        while time.monotonic() < end and self._keep_lease():
+        while time.monotonic() < end and not self.stopped and self._keep_lease():
             self._tick()
             self._harvest(TICK_SECONDS)
             if self.in_flight or self.has_work_soon():
@@ -146,8 +173,13 @@ class _Sweep:
                 return
         # What is being sent must be written down; what is being asked can be asked again.
         end = time.monotonic() + DRAIN_SECONDS
-        while self.in_flight and time.monotonic() < end and self._keep_lease():
+        while self._is_sending() and time.monotonic() < end and self._keep_lease():
             self._harvest(TICK_SECONDS)
+
+    def _is_sending(self) -> bool:
+        return any(
+            task.submission == FluxTask.Submission.UNSENT for task, _ in self.in_flight.values()
+        )
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)

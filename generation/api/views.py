@@ -61,6 +61,10 @@ def not_accepting(error: channel.ChannelClosed) -> NotAccepting:
     return NotAccepting(_(intake.CLOSED_REASONS[error.mode]), code=error.mode)
 
 
+def _key_conflict() -> Conflict:
+    return Conflict(_("This Idempotency-Key was used for another request."), "idempotency_conflict")
+
+
 def _read_key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > MAX_KEY_LENGTH or not key.isprintable():
@@ -117,9 +121,7 @@ class _CreateView(APIView):
         except channel.ChannelClosed as error:
             raise not_accepting(error) from error
         except lifecycle.IdempotencyConflict as error:
-            raise Conflict(
-                _("This Idempotency-Key was used for another request."), "idempotency_conflict"
-            ) from error
+            raise _key_conflict() from error
         return Response(serializers.represent(task), status=status.HTTP_202_ACCEPTED)
 
 
@@ -208,18 +210,26 @@ class CancelView(APIView):
 
 
 class RetryView(APIView):
-    @extend_schema(request=None, responses={202: serializers.TaskSerializer, **_ERRORS})
+    @extend_schema(
+        request=None,
+        parameters=[_IDEMPOTENCY_KEY],
+        responses={202: serializers.TaskSerializer, **_ERRORS},
+    )
     def post(self, request: Request, task_id: str) -> Response:
         """Ask for the same again, as a new task linked to this one."""
         task = own_task(request, task_id)
         if not task.is_finished:
             raise Conflict(_("The task has not ended yet."), "not_ended")
         try:
-            again = lifecycle.retry(task=task, now=timezone.now())
+            again = lifecycle.retry(
+                task=task, idempotency_key=_read_key(request), now=timezone.now()
+            )
         except catalogue.InvalidRequest as error:
             raise invalid(error) from error
         except channel.ChannelClosed as error:
             raise not_accepting(error) from error
+        except lifecycle.IdempotencyConflict as error:
+            raise _key_conflict() from error
         polling.kick_on_commit()
         return Response(serializers.represent(again), status=status.HTTP_202_ACCEPTED)
 

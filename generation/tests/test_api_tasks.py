@@ -86,6 +86,18 @@ def test_a_failed_task_is_tried_again_as_a_new_one(api, alice, drawing):
     assert (answer.data["retry_of"], answer.data["prompt"]) == (task.pk, task.prompt)
 
 
+def test_the_same_key_tries_again_once(api, alice, drawing):
+    task, other = FluxTaskFactory.create_batch(2, user=alice, failed=True)
+
+    def retry(task):
+        return api.post(f"/api/flux/task/{task.pk}/retry", headers={"Idempotency-Key": "k"})
+
+    first, again, conflict = retry(task), retry(task), retry(other)
+
+    assert first.data["id"] == again.data["id"]
+    assert conflict.data["code"] == "idempotency_conflict"
+
+
 def test_a_running_task_is_not_tried_again(api, alice, drawing):
     task = FluxTaskFactory(user=alice, at_provider=True)
 

@@ -477,3 +477,16 @@ def test_a_picture_that_never_comes_waits_for_staff_in_the_end(alice, drawing):
 
     image.refresh_from_db()
     assert (image.store_attempts, image.next_action_at) == (4, None)
+
+
+def test_a_cancel_that_does_not_get_through_does_not_lose_the_pictures(alice, drawing, work):
+    task = place(alice)
+    polling.sweep(window=0.05, idle=0)
+    polling.time.sleep(0.4)
+    drawing.add_fault(kind="status_503", on="cancel")
+    lifecycle.cancel(task=task, now=timezone.now())
+
+    work()
+
+    task.refresh_from_db()
+    assert (task.status, task.cancel_sent_at) == ("SUCCESS", None)

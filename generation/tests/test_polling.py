@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections import Counter
 from datetime import timedelta
 
@@ -87,6 +90,23 @@ def test_a_sweep_without_work_calls_nobody(drawing):
     polling.sweep(window=1, idle=0)
 
     assert OrmQ.objects.count() == 0
+
+
+def test_a_sweep_told_to_end_still_writes_down_what_it_was_sending(drawing, alice):
+    """Told by SIGTERM while fal holds its answer, as when a site is stopped."""
+    drawing.add_fault(kind="delay", on="submit", seconds=1)
+    task = FluxTaskFactory(user=alice)
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("after the sweep"))
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+
+    polling.sweep(window=30, idle=0)
+
+    signal.signal(signal.SIGTERM, before)
+    task.refresh_from_db()
+    assert (task.submission, task.status) == ("ACCEPTED", "IN_QUEUE")
+    assert heard == ["after the sweep"]
 
 
 def test_a_task_that_cannot_be_written_down_does_not_stop_the_others(drawing, alice, work):
