@@ -324,74 +324,69 @@ class TaskInput(models.Model):
         return picture
 
 
-class MidjourneyTask(ImageTask):
+class ForeignTask(ImageTask):
+    """What the task tables of the two other painters share."""
+
+    status = models.CharField(max_length=20, default="SUBMITTED")
+    credits_cost = models.IntegerField(default=0)
+    submit_time = models.DateTimeField(null=True, blank=True)
+    start_time = models.DateTimeField(null=True, blank=True)
+    finish_time = models.DateTimeField(null=True, blank=True)
+    progress = models.CharField(max_length=20, blank=True, default="0%")
+    fail_reason = models.TextField(blank=True, default="")
+    properties = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        abstract = True
+        ordering: ClassVar = ["-created_at", "-id"]
+
+
+def _indexes_of(table: str) -> list[models.Index]:
+    return [
+        models.Index(fields=["user", "-created_at", "-id"], name=f"idx_{table}_user_id"),
+        models.Index(fields=["status", "updated_at"], name=f"idx_{table}_status"),
+        models.Index(
+            fields=["user", "-created_at", "-id"],
+            condition=Q(status="SUCCESS", trashed_at__isnull=True),
+            name=f"idx_{table}_history",
+        ),
+    ]
+
+
+class MidjourneyTask(ForeignTask):
     """A Midjourney task as the `mj_tasks` table of the specification has it."""
 
     model = models.CharField(max_length=100, blank=True, default="midjourney")
     action = models.CharField(max_length=50, blank=True, default="IMAGINE")
-    status = models.CharField(max_length=20, default="SUBMITTED")
     prompt_en = models.TextField(blank=True, default="")
     description = models.TextField(blank=True, default="")
     mode = models.CharField(max_length=50, blank=True, default="fast")
-    credits_cost = models.IntegerField(default=0)
-    submit_time = models.DateTimeField(null=True, blank=True)
-    start_time = models.DateTimeField(null=True, blank=True)
-    finish_time = models.DateTimeField(null=True, blank=True)
-    progress = models.CharField(max_length=20, blank=True, default="0%")
-    fail_reason = models.TextField(blank=True, default="")
-    properties = models.JSONField(default=dict, blank=True)
     buttons = models.JSONField(default=list, blank=True)
     parent_task_id = models.CharField(max_length=50, blank=True, default="")
 
-    class Meta:
+    class Meta(ForeignTask.Meta):
         db_table = "mj_tasks"
         verbose_name = _("Midjourney task")
         verbose_name_plural = _("Midjourney tasks")
-        ordering: ClassVar = ["-created_at", "-id"]
-        indexes: ClassVar = [
-            models.Index(fields=["user", "-created_at", "-id"], name="idx_mj_tasks_user_id"),
-            models.Index(fields=["status", "updated_at"], name="idx_mj_tasks_status"),
-            models.Index(
-                fields=["user", "-created_at", "-id"],
-                condition=Q(status="SUCCESS", trashed_at__isnull=True),
-                name="idx_mj_tasks_history",
-            ),
-        ]
+        indexes: ClassVar = _indexes_of("mj_tasks")
 
 
-class JimengTask(ImageTask):
+class JimengTask(ForeignTask):
     """A Jimeng 即梦 task as the `dreamwork_tasks` table of the specification has it."""
 
     model = models.CharField(max_length=100, blank=True, default="")
     action = models.CharField(max_length=50, blank=True, default="TEXT_TO_IMAGE")
-    status = models.CharField(max_length=20, default="SUBMITTED")
     size = models.CharField(max_length=50, blank=True, default="")
     guidance_scale = models.FloatField(null=True, blank=True)
     seed = models.CharField(max_length=20, blank=True, default="")
     watermark = models.BooleanField(default=False)
-    credits_cost = models.IntegerField(default=0)
-    submit_time = models.DateTimeField(null=True, blank=True)
-    start_time = models.DateTimeField(null=True, blank=True)
-    finish_time = models.DateTimeField(null=True, blank=True)
-    progress = models.CharField(max_length=20, blank=True, default="0%")
-    fail_reason = models.TextField(blank=True, default="")
     input_image = models.TextField(blank=True, default="")
-    properties = models.JSONField(default=dict, blank=True)
 
-    class Meta:
+    class Meta(ForeignTask.Meta):
         db_table = "dreamwork_tasks"
         verbose_name = _("Jimeng task")
         verbose_name_plural = _("Jimeng tasks")
-        ordering: ClassVar = ["-created_at", "-id"]
-        indexes: ClassVar = [
-            models.Index(fields=["user", "-created_at", "-id"], name="idx_dreamwork_tasks_user_id"),
-            models.Index(fields=["status", "updated_at"], name="idx_dreamwork_tasks_status"),
-            models.Index(
-                fields=["user", "-created_at", "-id"],
-                condition=Q(status="SUCCESS", trashed_at__isnull=True),
-                name="idx_dreamwork_tasks_history",
-            ),
-        ]
+        indexes: ClassVar = _indexes_of("dreamwork_tasks")
 
 
 # ---------------------------------------------------------------- pictures
