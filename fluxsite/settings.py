@@ -83,6 +83,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_q",
     "fluxsite",
+    "credits",
     "generation",
     "history",
 ]
@@ -182,6 +183,12 @@ STORAGES = {
 FILE_UPLOAD_PERMISSIONS = 0o600
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 MAX_RESULT_BYTES = 64 * 1024 * 1024
+
+# ---------------------------------------------------------------- credits
+# Off: nothing is priced, reserved or shown, and members draw as much as they like.
+CREDITS_ENABLED = env.flag("CREDITS_ENABLED", default=True)
+# What a new member has to begin with.
+CREDITS_STARTING_GRANT = env.integer("CREDITS_STARTING_GRANT", 500)
 
 # ---------------------------------------------------------------- history
 HISTORY_SOURCES = [

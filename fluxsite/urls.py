@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/flux/", include("generation.api.urls")),
+    path("", include("credits.urls")),
     path("", include("history.urls")),
     path("", include("generation.urls")),
 ]

@@ -196,6 +196,17 @@ class Card:
         return gettext(self._explanation.advice)
 
     @property
+    def charge(self) -> str:
+        returned = self.task.cost_reserved
+        if not returned:
+            return gettext("Nothing was charged.")
+        return ngettext(
+            "Nothing was charged; %(count)s credit is back.",
+            "Nothing was charged; %(count)s credits are back.",
+            returned,
+        ) % {"count": returned}
+
+    @property
     def can_retry(self) -> bool:
         return self._explanation.action != "edit"
 
@@ -236,6 +247,11 @@ class Card:
     def details(self) -> list[Detail]:
         return [
             Detail(label=gettext("Model"), value=self.model_name),
+            *(
+                [Detail(label=gettext("Credits"), value=str(self.task.cost_charged))]
+                if self.task.cost_charged
+                else []
+            ),
             *_parameter_details(self.task, seed=self.seed),
             *(
                 [Detail(label=pgettext("duration", "Time"), value=self.seconds)]

@@ -189,10 +189,15 @@ def _check_range(parameter: Parameter, number: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One address at fal. `image_param` is the name the reference pictures go under."""
+    """One address at fal. `image_param` is the name the reference pictures go under.
+
+    `credits` is the price of a picture a new site starts with; after that its price list
+    decides (admin, "Prices").
+    """
 
     id: str
     task_type: TaskType
+    credits: int
     parameters: tuple[Parameter, ...]
     image_param: Literal["", "image_url", "image_urls"] = ""
     min_images: int = 0
@@ -504,18 +509,20 @@ _MULTI_LIMIT = 4
 _FLUX2_LIMIT = 4
 
 
-def _kontext(base: str) -> tuple[Endpoint, ...]:
+def _kontext(base: str, *, price: int, multi_price: int) -> tuple[Endpoint, ...]:
     """Kontext needs a picture at its base address; without one, and with several, the
     request goes to a sibling."""
     return (
         Endpoint(
             id=f"{base}/text-to-image",
             task_type="text_to_image",
+            credits=price,
             parameters=(_ratio("1:1"), *_KONTEXT),
         ),
         Endpoint(
             id=base,
             task_type="image_to_image",
+            credits=price,
             image_param="image_url",
             min_images=1,
             max_images=1,
@@ -524,6 +531,7 @@ def _kontext(base: str) -> tuple[Endpoint, ...]:
         Endpoint(
             id=f"{base}/multi",
             task_type="multi_image",
+            credits=multi_price,
             image_param="image_urls",
             # One is enough when this address is asked for by name; by number it gets two up.
             min_images=1,
@@ -533,10 +541,11 @@ def _kontext(base: str) -> tuple[Endpoint, ...]:
     )
 
 
-def _redux(endpoint_id: str, *parameters: Parameter) -> Endpoint:
+def _redux(endpoint_id: str, *parameters: Parameter, price: int) -> Endpoint:
     return Endpoint(
         id=endpoint_id,
         task_type="redux",
+        credits=price,
         image_param="image_url",
         min_images=1,
         max_images=1,
@@ -555,6 +564,7 @@ MODELS: tuple[Model, ...] = (
             Endpoint(
                 id="fal-ai/flux-1/schnell",
                 task_type="text_to_image",
+                credits=5,
                 parameters=(_SIZE, _COUNT, _steps(4, maximum=12), _guidance(), *_FLUX1),
             ),
         ),
@@ -567,11 +577,13 @@ MODELS: tuple[Model, ...] = (
             Endpoint(
                 id="fal-ai/flux-1/dev",
                 task_type="text_to_image",
+                credits=10,
                 parameters=(_SIZE, _COUNT, _steps(28), _guidance(), *_FLUX1),
             ),
             Endpoint(
                 id="fal-ai/flux-1/dev/image-to-image",
                 task_type="image_to_image",
+                credits=10,
                 image_param="image_url",
                 min_images=1,
                 max_images=1,
@@ -583,25 +595,25 @@ MODELS: tuple[Model, ...] = (
         id="fal-ai/flux-pro/kontext",
         name="FLUX.1 Kontext pro",
         summary=_("Edits a picture as you tell it, or draws a new one"),
-        endpoints=_kontext("fal-ai/flux-pro/kontext"),
+        endpoints=_kontext("fal-ai/flux-pro/kontext", price=25, multi_price=30),
     ),
     Model(
         id="fal-ai/flux-pro/kontext/max",
         name="FLUX.1 Kontext max",
         summary=_("Kontext at its best: prompts, lettering, several pictures into one"),
-        endpoints=_kontext("fal-ai/flux-pro/kontext/max"),
+        endpoints=_kontext("fal-ai/flux-pro/kontext/max", price=35, multi_price=35),
     ),
     Model(
         id="fal-ai/flux-1/dev/redux",
         name="FLUX.1 dev Redux",
         summary=_("Variations of a picture, without a prompt"),
-        endpoints=(_redux("fal-ai/flux-1/dev/redux", _steps(28), _guidance()),),
+        endpoints=(_redux("fal-ai/flux-1/dev/redux", _steps(28), _guidance(), price=10),),
     ),
     Model(
         id="fal-ai/flux-1/schnell/redux",
         name="FLUX.1 schnell Redux",
         summary=_("Quick variations of a picture, without a prompt"),
-        endpoints=(_redux("fal-ai/flux-1/schnell/redux", _steps(4, maximum=12)),),
+        endpoints=(_redux("fal-ai/flux-1/schnell/redux", _steps(4, maximum=12), price=5),),
     ),
     Model(
         id="fal-ai/flux-2-pro",
@@ -611,6 +623,7 @@ MODELS: tuple[Model, ...] = (
             Endpoint(
                 id="fal-ai/flux-2-pro",
                 task_type="text_to_image",
+                credits=20,
                 parameters=(
                     _SIZE,
                     _SEED,
@@ -622,6 +635,7 @@ MODELS: tuple[Model, ...] = (
             Endpoint(
                 id="fal-ai/flux-2-pro/edit",
                 task_type="image_to_image",
+                credits=25,
                 image_param="image_urls",
                 min_images=1,
                 max_images=_FLUX2_LIMIT,
@@ -643,6 +657,7 @@ MODELS: tuple[Model, ...] = (
             Endpoint(
                 id="fal-ai/flux-2",
                 task_type="text_to_image",
+                credits=10,
                 parameters=(
                     _SIZE,
                     _COUNT,
@@ -658,6 +673,7 @@ MODELS: tuple[Model, ...] = (
             Endpoint(
                 id="fal-ai/flux-2/edit",
                 task_type="image_to_image",
+                credits=15,
                 image_param="image_urls",
                 min_images=1,
                 max_images=_FLUX2_LIMIT,
@@ -683,6 +699,7 @@ MODELS: tuple[Model, ...] = (
             Endpoint(
                 id="fal-ai/flux-pro/v1.1-ultra",
                 task_type="text_to_image",
+                credits=30,
                 image_param="image_url",
                 min_images=0,
                 max_images=1,
@@ -743,6 +760,11 @@ def find_model(model_id: object) -> Model | None:
 
 def find_endpoint(endpoint_id: str) -> Endpoint | None:
     return _ENDPOINTS_BY_ID.get(endpoint_id)
+
+
+def listed_prices() -> dict[str, int]:
+    """Return the credits of one picture by endpoint, as a new site has them."""
+    return {endpoint.id: endpoint.credits for endpoint in _ENDPOINTS_BY_ID.values()}
 
 
 def all_model_ids() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, ngettext
 
-from generation import catalogue, channel, intake, media, uploads
+from generation import catalogue, channel, intake, lifecycle, media, uploads
 from generation.forms import StudioForm, carry_over
 from generation.ids import new_token
 from generation.models import FluxTask, TaskImage, Upload
@@ -95,10 +95,26 @@ class Composer:
     @property
     def labels(self) -> list[str]:
         """The button's text for one picture, two, and so on."""
-        return [
-            ngettext("Generate %(count)s image", "Generate %(count)s images", n) % {"count": n}
-            for n in range(1, self.endpoint.max_num_images + 1)
-        ]
+        return [self._label(n) for n in range(1, self.endpoint.max_num_images + 1)]
+
+    def _label(self, number: int) -> str:
+        text = ngettext("Generate %(count)s image", "Generate %(count)s images", number) % {
+            "count": number
+        }
+        if self.balance is None:
+            return text
+        cost = self.unit_price * number
+        price = ngettext("%(cost)s credit", "%(cost)s credits", cost) % {"cost": cost}
+        after = gettext("%(left)s left after") % {"left": self.balance - cost}
+        return f"{text} · {price}" + (f" ({after})" if self.balance >= cost else "")
+
+    @cached_property
+    def balance(self) -> int | None:
+        return lifecycle.balance_of(user=self.form.user)
+
+    @cached_property
+    def unit_price(self) -> int:
+        return lifecycle.unit_price(endpoint=self.endpoint)
 
     @property
     def label(self) -> str:
@@ -116,6 +132,11 @@ class Composer:
             self.model.endpoint_for(len(self.form.addresses))
         except catalogue.InvalidRequest as error:
             reasons += [gettext(problem.message) % problem.params for problem in error.problems]
+        if self.balance is not None and self.balance < self.unit_price:
+            reasons.append(
+                gettext("A picture costs %(price)s credits here and you have %(balance)s.")
+                % {"price": self.unit_price, "balance": self.balance}
+            )
         return reasons
 
 

@@ -13,7 +13,11 @@ Every transition is a conditional update whose row count is checked, so that two
 one task are harmless and the slower one's news is dropped. `send` and `look` talk to the
 provider and touch no database: no transaction is ever open across the network. Any process
 may die between any two of these lines; what it leaves behind is picked up when
-`next_action_at` passes. Credits, when they come, are booked in here and nowhere else.
+`next_action_at` passes.
+
+Credits are booked in here and nowhere else, in the transaction of the state they belong to:
+the most a task may cost is reserved with its row, what was delivered is settled with SUCCESS,
+and every other end releases all of it.
 """
 
 from __future__ import annotations
@@ -24,9 +28,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
+from credits import ledger, pricing
 from generation import catalogue, channel, storage
 from generation.models import FluxTask, TaskImage, TaskInput, Upload
 from generation.providers.base import (
@@ -58,8 +64,88 @@ STORE_AGAIN_AFTER = (2, 10, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 STORE_LEASE = timedelta(seconds=180)
 
 
+def _(text: str) -> str:
+    """Mark a text for the doors to translate."""
+    return text
+
+
 class IdempotencyConflict(Exception):
     """The key was used before, for a different request."""
+
+
+class CannotPay(Exception):
+    """The member has too few credits, or a budget says no. `problem` is for the doors."""
+
+    def __init__(self, code: str, message: str, **params: Any) -> None:
+        self.problem = catalogue.Problem(field="credits", code=code, message=message, params=params)
+        super().__init__(str(self.problem))
+
+    @classmethod
+    def insufficient(cls, *, needed: int, balance: int) -> CannotPay:
+        return cls(
+            "insufficient_credits",
+            _("This needs %(needed)s credits and you have %(balance)s."),
+            needed=needed,
+            balance=balance,
+        )
+
+
+# ---------------------------------------------------------------- price
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """What a request would cost at most, in whole credits. `balance` is None while credits
+    are switched off."""
+
+    credits: int
+    balance: int | None
+
+    @property
+    def balance_after(self) -> int | None:
+        return None if self.balance is None else self.balance - self.credits
+
+    @property
+    def shortfall(self) -> catalogue.Problem | None:
+        """Say what is missing, None when the balance suffices."""
+        if self.balance is None or self.balance >= self.credits:
+            return None
+        return CannotPay.insufficient(needed=self.credits, balance=self.balance).problem
+
+
+def unit_price(*, endpoint: catalogue.Endpoint) -> int:
+    """Return the credits of one picture now. At most one query."""
+    if not settings.CREDITS_ENABLED:
+        return 0
+    return pricing.price_of(key=endpoint.id, default=endpoint.credits)
+
+
+def price_list() -> Mapping[str, int]:
+    """Return the credits of one picture by endpoint. At most one query."""
+    listed = catalogue.listed_prices()
+    if not settings.CREDITS_ENABLED:
+        return dict.fromkeys(listed, 0)
+    return pricing.prices_of(defaults=listed)
+
+
+def quote(*, user: Any, request: catalogue.Request) -> Quote:
+    """Return what a request would cost. Nothing is reserved."""
+    if not settings.CREDITS_ENABLED:
+        return Quote(credits=0, balance=None)
+    return Quote(
+        credits=unit_price(endpoint=request.endpoint) * request.num_images,
+        balance=balance_of(user=user),
+    )
+
+
+def balance_of(*, user: Any) -> int | None:
+    """Return the credits a member has left, None while credits are switched off."""
+    if not settings.CREDITS_ENABLED:
+        return None
+    return ledger.account_for(user=user).credits_balance
+
+
+def _reference(task: FluxTask) -> str:
+    """Return the name under which the ledger knows a task."""
+    return f"{TaskImage.Source.FLUX}:{task.pk}"
 
 
 # ---------------------------------------------------------------- create
@@ -76,7 +162,8 @@ def create(
     """Accept a request and return its task; the same idempotency key returns the same task.
 
     `pictures` belong to the user and match `request.images`. Raises channel.ChannelClosed
-    when nothing can be drawn, IdempotencyConflict when the key belongs to another body.
+    when nothing can be drawn, IdempotencyConflict when the key belongs to another body,
+    CannotPay when the member cannot pay for it.
     """
     if idempotency_key:
         known = _by_idempotency_key(user, idempotency_key, body_hash)
@@ -102,6 +189,7 @@ def create(
         strength=asked.get("strength"),
         input_image_url=pictures[0].url if pictures else "",
         uploaded_image_url=next((p.url for p in pictures if isinstance(p, Upload)), ""),
+        cost_reserved=unit_price(endpoint=request.endpoint) * request.num_images,
         idempotency_key=idempotency_key,
         body_hash=body_hash,
         retry_of=retry_of,
@@ -121,6 +209,8 @@ def create(
         with transaction.atomic():
             task.save(force_insert=True)
             TaskInput.objects.bulk_create(inputs)
+            if task.cost_reserved:
+                _reserve(task)
     except IntegrityError:
         # The same key came twice at once; whoever lost the race answers like the winner.
         known = _by_idempotency_key(user, idempotency_key, body_hash) if idempotency_key else None
@@ -128,6 +218,22 @@ def create(
             raise
         return known
     return task
+
+
+def _reserve(task: FluxTask) -> None:
+    try:
+        ledger.reserve(user=task.user, amount=task.cost_reserved, reference=_reference(task))
+    except ledger.InsufficientCredits as error:
+        raise CannotPay.insufficient(needed=error.needed, balance=error.balance) from error
+    except ledger.BudgetExceeded as error:
+        raise CannotPay(
+            "budget_exceeded",
+            _(
+                "This would exceed your budget of %(limit)s credits; it starts anew at %(resets_at)s."
+            ),
+            limit=error.limit,
+            resets_at=error.resets_at.strftime("%Y-%m-%d %H:%M"),
+        ) from error
 
 
 def _by_idempotency_key(user: Any, key: str, body_hash: str) -> FluxTask | None:
@@ -332,8 +438,13 @@ def _record_silence(task: FluxTask, failure: ProviderFailure, *, now: datetime) 
 
 # ---------------------------------------------------------------- ends
 def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
-    """End a task with its pictures, in one transaction. False: it had ended already."""
+    """End a task with its pictures, in one transaction. False: it had ended already.
+
+    Charged is what was delivered, at the price of the day it was asked for.
+    """
     started = task.submitted_at or task.created_at
+    delivered_pictures = min(len(result.pictures), task.num_images)
+    charged = task.cost_reserved * delivered_pictures // task.num_images
     with transaction.atomic():
         delivered = (
             FluxTask.objects.unfinished()
@@ -346,6 +457,7 @@ def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
                 generation_time=(now - started).total_seconds(),
                 queue_position=None,
                 error_message="",
+                cost_charged=charged,
                 completed_at=now,
                 next_action_at=None,
                 updated_at=now,
@@ -353,6 +465,8 @@ def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
         )
         if delivered != 1:
             return False
+        if task.cost_reserved:
+            ledger.settle(reference=_reference(task), charged=charged)
         TaskImage.objects.bulk_create(
             TaskImage(
                 user_id=task.user_id,
@@ -381,19 +495,22 @@ def fail(*, task: FluxTask, code: str, now: datetime, detail: str = "") -> bool:
 def _end(
     *, task: FluxTask, status: FluxTask.Status, code: str, now: datetime, detail: str = ""
 ) -> bool:
-    ended = (
-        FluxTask.objects.unfinished()
-        .filter(pk=task.pk)
-        .update(
-            status=status,
-            error_code=code,
-            error_message=detail,
-            queue_position=None,
-            completed_at=now,
-            next_action_at=None,
-            updated_at=now,
+    with transaction.atomic():
+        ended = (
+            FluxTask.objects.unfinished()
+            .filter(pk=task.pk)
+            .update(
+                status=status,
+                error_code=code,
+                error_message=detail,
+                queue_position=None,
+                completed_at=now,
+                next_action_at=None,
+                updated_at=now,
+            )
         )
-    )
+        if ended and task.cost_reserved:
+            ledger.release(reference=_reference(task))
     return ended == 1
 
 
@@ -416,6 +533,8 @@ def cancel(*, task: FluxTask, now: datetime) -> bool:
             )
         )
         if unsent:
+            if task.cost_reserved:
+                ledger.release(reference=_reference(task))
             return True
         asked = FluxTask.objects.unfinished().filter(pk=task.pk)
         # Only an accepted task is looked at sooner: one being sent keeps its sender's lease.

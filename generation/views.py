@@ -112,6 +112,9 @@ def _create(request: HttpRequest) -> HttpResponse:
     except channel.ChannelClosed as closed:
         asked.form.add_error(None, _(intake.CLOSED_REASONS[closed.mode]))
         return _refuse(request, asked)
+    except lifecycle.CannotPay as error:
+        asked.form.add_error(None, _(error.problem.message) % error.problem.params)
+        return _refuse(request, asked)
     except catalogue.InvalidRequest as error:
         # A picture may be gone between the two looks.
         for problem in error.problems:
@@ -119,7 +122,12 @@ def _create(request: HttpRequest) -> HttpResponse:
         return _refuse(request, asked)
     if not _is_htmx(request):
         return _to_card(task)
-    context = {"card": card_building.build([task])[0], "key": asked.key}
+    context = {
+        "card": card_building.build([task])[0],
+        "key": asked.key,
+        # The button names what is left now.
+        "composer": asked,
+    }
     return render(request, "generation/_created.html", context)
 
 
@@ -142,7 +150,9 @@ def _to_card(task: FluxTask) -> HttpResponse:
 def parameters(request: HttpRequest) -> HttpResponse:
     """Show the settings of a model for a number of pictures, with what was typed so far."""
     images = request.GET.get("images", "0")
-    if not images.isascii() or not images.isdecimal() or int(images) > intake.MAX_IMAGE_URLS:
+    # Short before int(): a text of thousands of digits is an error of its own.
+    is_number = images.isascii() and images.isdecimal() and len(images) <= 3
+    if not is_number or int(images) > intake.MAX_IMAGE_URLS:
         return HttpResponseBadRequest(_("A whole number is needed."))
     shown = composer.from_settings(
         user=request.user,
@@ -213,6 +223,8 @@ def retry(request: HttpRequest, task_id: str) -> HttpResponse:
         again = running or lifecycle.retry(task=task, now=timezone.now())
     except channel.ChannelClosed as closed:
         return _cannot_retry(request, task, [_(intake.CLOSED_REASONS[closed.mode])])
+    except lifecycle.CannotPay as error:
+        return _cannot_retry(request, task, [_(error.problem.message) % error.problem.params])
     except catalogue.InvalidRequest as error:
         return _cannot_retry(request, task, [_(p.message) % p.params for p in error.problems])
     polling.kick_on_commit()

@@ -81,7 +81,7 @@ def test_what_is_shipped_is_what_was_translated():
 
 @pytest.mark.skipif(shutil.which("xgettext") is None, reason="gettext is not installed")
 def test_every_text_of_the_code_is_in_the_catalogue(tmp_path):
-    for name in ("fluxsite", "generation", "history", "templates"):
+    for name in ("fluxsite", "generation", "credits", "history", "templates"):
         source = settings.BASE_DIR / name
         ignored = shutil.ignore_patterns("__pycache__", "tests", "migrations")
         shutil.copytree(source, tmp_path / name, ignore=ignored)

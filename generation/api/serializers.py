@@ -57,6 +57,18 @@ class TaskListSerializer(serializers.Serializer):
     previous = serializers.CharField(allow_null=True)
 
 
+class ProblemSerializer(serializers.Serializer):
+    field = serializers.CharField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class EstimateSerializer(serializers.Serializer):
+    credits = serializers.IntegerField()
+    balance_after = serializers.IntegerField(allow_null=True)
+    problems = ProblemSerializer(many=True)
+
+
 class UploadSerializer(serializers.Serializer):
     id = serializers.CharField()
     url = serializers.CharField()
@@ -70,6 +82,14 @@ class ErrorSerializer(serializers.Serializer):
     detail = serializers.CharField()
     errors = serializers.DictField(required=False)  # type: ignore[assignment]
     request_id = serializers.CharField()
+
+
+def represent_problem(problem: catalogue.Problem) -> dict[str, str]:
+    return {
+        "field": problem.field,
+        "code": problem.code,
+        "message": _(problem.message) % problem.params,
+    }
 
 
 def represent_many(tasks: Sequence[FluxTask]) -> list[dict[str, Any]]:
@@ -164,23 +184,24 @@ def describe_parameter(parameter: catalogue.Parameter) -> dict[str, Any]:
     return schema
 
 
-def describe_endpoint(endpoint: catalogue.Endpoint) -> dict[str, Any]:
+def describe_endpoint(endpoint: catalogue.Endpoint, prices: Mapping[str, int]) -> dict[str, Any]:
     return {
         "endpoint": endpoint.id,
         "task_type": endpoint.task_type,
         "min_images": endpoint.min_images,
         "max_images": endpoint.max_images,
         "has_prompt": endpoint.has_prompt,
+        "credits": prices[endpoint.id],
         "parameters": {p.name: describe_parameter(p) for p in endpoint.parameters},
     }
 
 
-def describe_model(model: catalogue.Model) -> dict[str, Any]:
+def describe_model(model: catalogue.Model, prices: Mapping[str, int]) -> dict[str, Any]:
     return {
         "id": model.id,
         "name": model.name,
         "summary": _(model.summary),
-        "endpoints": [describe_endpoint(endpoint) for endpoint in model.endpoints],
+        "endpoints": [describe_endpoint(endpoint, prices) for endpoint in model.endpoints],
     }
 
 

@@ -6,6 +6,7 @@ app_name = "flux_api"
 urlpatterns = [
     path("text-to-image", views.TextToImageView.as_view(), name="text_to_image"),
     path("image-to-image", views.ImageToImageView.as_view(), name="image_to_image"),
+    path("estimate", views.EstimateView.as_view(), name="estimate"),
     path("upload-image", views.UploadImageView.as_view(), name="upload_image"),
     path("task/<slug:task_id>", views.TaskView.as_view(), name="task"),
     path("task/<slug:task_id>/cancel", views.CancelView.as_view(), name="cancel"),

@@ -41,6 +41,10 @@ class Conflict(exceptions.APIException):
     default_code = "conflict"
 
 
+class PaymentRequired(exceptions.APIException):
+    status_code = status.HTTP_402_PAYMENT_REQUIRED
+
+
 class NotAccepting(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
 
@@ -61,6 +65,11 @@ def not_accepting(error: channel.ChannelClosed) -> NotAccepting:
     return NotAccepting(_(intake.CLOSED_REASONS[error.mode]), code=error.mode)
 
 
+def cannot_pay(error: lifecycle.CannotPay) -> PaymentRequired:
+    problem = error.problem
+    return PaymentRequired(_(problem.message) % problem.params, problem.code)
+
+
 def _key_conflict() -> Conflict:
     return Conflict(_("This Idempotency-Key was used for another request."), "idempotency_conflict")
 
@@ -78,7 +87,8 @@ def _read_key(request: Request) -> str:
     return key
 
 
-def _read_order(request: Request, *, with_images: bool) -> intake.Order:
+def _read_order(request: Request, *, with_images: bool | None) -> intake.Order:
+    """Read a create body. `with_images`: whether reference pictures must come, None for may."""
     if not isinstance(request.data, dict):
         raise exceptions.ParseError(_("The request body must be a JSON object."))
     body: dict[str, Any] = dict(request.data)
@@ -86,7 +96,7 @@ def _read_order(request: Request, *, with_images: bool) -> intake.Order:
     prompt = body.pop("prompt", "")
     single, several = body.pop("image_url", None), body.pop("image_urls", None)
     field = "image_url" if several is None else "image_urls"
-    if not with_images and (single is not None or several is not None):
+    if with_images is False and (single is not None or several is not None):
         raise exceptions.ValidationError(
             {field: [_("Text to image takes no picture; use /api/flux/image-to-image.")]}
         )
@@ -120,6 +130,8 @@ class _CreateView(APIView):
             raise invalid(error) from error
         except channel.ChannelClosed as error:
             raise not_accepting(error) from error
+        except lifecycle.CannotPay as error:
+            raise cannot_pay(error) from error
         except lifecycle.IdempotencyConflict as error:
             raise _key_conflict() from error
         return Response(serializers.represent(task), status=status.HTTP_202_ACCEPTED)
@@ -150,6 +162,32 @@ class ImageToImageView(_CreateView):
     def post(self, request: Request) -> Response:
         """Draw from one reference picture, or from several."""
         return self._create(request)
+
+
+class EstimateView(APIView):
+    @extend_schema(
+        request={"application/json": serializers.request_schema(with_images=True)},
+        responses={200: serializers.EstimateSerializer, **_ERRORS},
+    )
+    def post(self, request: Request) -> Response:
+        """Tell what a request would cost, and every reason why it could not run."""
+        order = _read_order(request, with_images=None)
+        problems: list[dict[str, str]] = []
+        quote = lifecycle.Quote(credits=0, balance=lifecycle.balance_of(user=request.user))
+        try:
+            checked = intake.check(user=request.user, order=order)
+            quote = lifecycle.quote(user=request.user, request=checked.request)
+        except catalogue.InvalidRequest as error:
+            problems = [serializers.represent_problem(problem) for problem in error.problems]
+        if quote.shortfall:
+            problems.append(serializers.represent_problem(quote.shortfall))
+        return Response(
+            {
+                "credits": quote.credits,
+                "balance_after": quote.balance_after,
+                "problems": problems,
+            }
+        )
 
 
 class UploadImageView(APIView):
@@ -228,6 +266,8 @@ class RetryView(APIView):
             raise invalid(error) from error
         except channel.ChannelClosed as error:
             raise not_accepting(error) from error
+        except lifecycle.CannotPay as error:
+            raise cannot_pay(error) from error
         except lifecycle.IdempotencyConflict as error:
             raise _key_conflict() from error
         polling.kick_on_commit()
@@ -248,6 +288,7 @@ class ModelsView(APIView):
     @extend_schema(responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
         """List the models: what each takes, with types, ranges and defaults."""
-        models = [serializers.describe_model(model) for model in catalogue.MODELS]
+        prices = lifecycle.price_list()
+        models = [serializers.describe_model(model, prices) for model in catalogue.MODELS]
         default = channel.load_config().default_model
         return Response({"default": default, "results": models})

@@ -47,7 +47,7 @@ def test_a_prompt_is_accepted_and_answered_with_its_task(api, drawing):
         "image_url": None,
         "queue_position": 1,
         "queue_total": 1,
-        "cost": 0,
+        "cost": 10,
         "error_code": None,
         "error_message": None,
         "seed": None,

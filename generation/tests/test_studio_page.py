@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
+from generation import lifecycle
 from generation.ids import new_id
 from generation.models import FluxConfig
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UploadFactory
@@ -91,8 +92,9 @@ def test_page_takes_the_same_queries_for_any_number_of_cards(
         waiting.inputs.create(position=0, image=TaskImageFactory(user=alice, task=task, position=1))
 
     # The session, the member, the tasks, their inputs, uploads and pictures, the
-    # configuration, what was drawn, and the line.
-    with django_assert_num_queries(9):
+    # configuration, what was drawn, the line, the balance and the price.
+    lifecycle.balance_of(user=alice)
+    with django_assert_num_queries(11):
         response = member.get("/")
 
     assert len(response.context["cards"]) == 2 * count

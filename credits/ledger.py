@@ -1,0 +1,337 @@
+"""The verbs of credits, and the only writer of accounts and their ledger.
+
+    account_for ─ the member's account, made with the starting grant when first needed
+    grant, adjust ─ by staff, with a reason and a name
+    reserve ─ takes the most a task may cost from the balance
+    settle ─ charges what was delivered and gives the rest back
+    release ─ gives everything back
+    redeem ─ a code becomes credits
+
+Each verb is one transaction, or a savepoint inside the caller's: credits are booked together
+with what they are booked for, or neither is, and a refusal leaves the caller's transaction
+usable. Each may be repeated: the same kind and reference book once, and a repeat returns the
+first entry, whatever amount it names. A reservation is closed by exactly one of settle and
+release. All of this is held by unique constraints, so it holds between processes too.
+
+The balance changes only by an update that is conditional on the result, and that is the last
+statement of a verb (only a member's budget is summed up after it, under its lock): the row is
+locked as briefly as the caller's transaction allows. Callers do best to book last.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from credits import budgets, codes
+from credits.models import Account, LedgerEntry, RedeemCode
+
+Kind = LedgerEntry.Kind
+
+#: Any single amount stays well inside a database integer.
+MAX_AMOUNT = 1_000_000_000
+MAX_REFERENCE = 120
+
+
+# ---------------------------------------------------------------- refusals
+class CreditsRefused(Exception):
+    """Nothing was booked."""
+
+
+class InsufficientCredits(CreditsRefused):
+    def __init__(self, balance: int, needed: int) -> None:
+        super().__init__(f"{needed} credits are needed, {balance} are left.")
+        self.balance = balance
+        self.needed = needed
+
+
+class BudgetExceeded(CreditsRefused):
+    """`used` is what the period held before; `resets_at` is when to try again."""
+
+    def __init__(self, period: budgets.Period, limit: int, used: int, resets_at: datetime) -> None:
+        super().__init__(f"{used} of {limit} credits per {period} are used.")
+        self.period = period
+        self.limit = limit
+        self.used = used
+        self.resets_at = resets_at
+
+
+class UnknownReservation(CreditsRefused):
+    """Nothing was ever reserved under this reference."""
+
+
+class AlreadySettled(CreditsRefused):
+    """What was charged is not given back by release."""
+
+
+class AlreadyReleased(CreditsRefused):
+    """What was given back is not charged by settle."""
+
+
+class ReferenceConflict(CreditsRefused):
+    """The reference belongs to an entry of another account."""
+
+
+class CodeRefused(CreditsRefused):
+    """The code brought nothing."""
+
+
+class CodeUnknown(CodeRefused):
+    pass
+
+
+class CodeExpired(CodeRefused):
+    pass
+
+
+class CodeUsedUp(CodeRefused):
+    """As many members as may have redeemed it."""
+
+
+class CodeAlreadyRedeemed(CodeRefused):
+    """This member has redeemed it."""
+
+
+# ---------------------------------------------------------------- accounts
+def account_for(*, user: Any) -> Account:
+    """Return the member's account as it stands now. The first time it is made, with the
+    starting grant."""
+    account = Account.objects.filter(user=user).first()
+    if account:
+        return account
+    start = settings.CREDITS_STARTING_GRANT
+    try:
+        with transaction.atomic():
+            account = Account.objects.create(user=user, credits_balance=start)
+            if start:
+                LedgerEntry.objects.create(
+                    account=account,
+                    kind=Kind.GRANT,
+                    amount=start,
+                    reference=f"start:{user.pk}",
+                    reason="starting grant",
+                )
+    except IntegrityError:
+        # Two first requests at once: whoever lost the race finds the winner's account.
+        return Account.objects.get(user=user)
+    return account
+
+
+def reserved_now(*, user: Any) -> int:
+    """Return what is taken from the member's balance and not yet settled or released."""
+    waiting = LedgerEntry.objects.open_reservations().filter(account__user=user)
+    return -int(waiting.aggregate(total=Sum("amount", default=0))["total"])
+
+
+# ---------------------------------------------------------------- by staff
+def grant(*, user: Any, amount: int, reference: str, reason: str, actor: str) -> LedgerEntry:
+    """Give credits to a member."""
+    _require(amount=amount, least=1, reference=reference)
+    entry, _fresh = _book(
+        account=account_for(user=user),
+        kind=Kind.GRANT,
+        amount=amount,
+        reference=reference,
+        reason=reason,
+        actor=actor,
+    )
+    return entry
+
+
+def adjust(*, user: Any, amount: int, reference: str, reason: str, actor: str) -> LedgerEntry:
+    """Correct a balance, up or down. Raises InsufficientCredits rather than go below zero."""
+    _require(amount=amount, least=-MAX_AMOUNT, reference=reference)
+    entry, _fresh = _book(
+        account=account_for(user=user),
+        kind=Kind.ADJUST,
+        amount=amount,
+        reference=reference,
+        reason=reason,
+        actor=actor,
+    )
+    return entry
+
+
+# ---------------------------------------------------------------- reservations
+def reserve(*, user: Any, amount: int, reference: str) -> LedgerEntry:
+    """Take credits from the balance for something that may come to cost them.
+
+    Raises InsufficientCredits and BudgetExceeded.
+    """
+    _require(amount=amount, least=0, reference=reference)
+    account = account_for(user=user)
+    limits = budgets.limits_of(user=user)
+    if not limits:
+        entry, _fresh = _book(
+            account=account, kind=Kind.RESERVE, amount=-amount, reference=reference
+        )
+        return entry
+    with transaction.atomic():
+        entry, fresh = _book(
+            account=account, kind=Kind.RESERVE, amount=-amount, reference=reference
+        )
+        if fresh:
+            # The booking has locked the account's row, so nobody else's reservation can come
+            # between this sum and our commit. Our own is in the sum already.
+            uses = budgets.uses_of(account=account, limits=limits, now=entry.created_at)
+            exceeded = budgets.worst(uses)
+            if exceeded:
+                raise BudgetExceeded(
+                    exceeded.period, exceeded.limit, exceeded.used - amount, exceeded.resets_at
+                )
+    return entry
+
+
+def settle(*, reference: str, charged: int) -> LedgerEntry:
+    """Charge a reservation, at most all of it, and give the rest back.
+
+    Raises UnknownReservation and AlreadyReleased.
+    """
+    reservation = _reservation(reference)
+    reserved = -reservation.amount
+    if not 0 <= charged <= reserved:
+        raise ValueError(f"{charged} cannot be charged of {reserved} reserved.")
+    entry = _close(reservation, kind=Kind.SETTLE, amount=reserved - charged, charged=charged)
+    if entry.kind != Kind.SETTLE:
+        raise AlreadyReleased(reference)
+    return entry
+
+
+def release(*, reference: str) -> LedgerEntry:
+    """Give all of a reservation back. Raises UnknownReservation and AlreadySettled."""
+    reservation = _reservation(reference)
+    entry = _close(reservation, kind=Kind.RELEASE, amount=-reservation.amount)
+    if entry.kind != Kind.RELEASE:
+        raise AlreadySettled(reference)
+    return entry
+
+
+def _reservation(reference: str) -> LedgerEntry:
+    reservation = LedgerEntry.objects.reservations().filter(reference=reference).first()
+    if reservation is None:
+        raise UnknownReservation(reference)
+    return reservation
+
+
+# ---------------------------------------------------------------- codes
+def redeem(*, user: Any, code: str) -> LedgerEntry:
+    """Turn a code into credits. Raises the kinds of CodeRefused."""
+    account = account_for(user=user)
+    found = RedeemCode.objects.filter(digest=codes.digest_of(code)).first()
+    if found is None:
+        raise CodeUnknown
+    reference = f"code:{found.pk}:user:{user.pk}"
+    if _redeemed(reference):
+        raise CodeAlreadyRedeemed
+    if found.expires_at and found.expires_at <= timezone.now():
+        raise CodeExpired
+    with transaction.atomic():
+        # The code's row is the gate: requests for one code pass here one after the other.
+        counted = RedeemCode.objects.filter(pk=found.pk, uses__lt=F("max_uses")).update(
+            uses=F("uses") + 1
+        )
+        if not counted:
+            raise CodeAlreadyRedeemed if _redeemed(reference) else CodeUsedUp
+        entry, fresh = _book(
+            account=account,
+            kind=Kind.REDEEM,
+            amount=found.credits,
+            reference=reference,
+            reason=found.batch,
+            actor=user.get_username(),
+        )
+        if not fresh:
+            raise CodeAlreadyRedeemed  # And the use is not counted.
+    return entry
+
+
+def _redeemed(reference: str) -> bool:
+    return LedgerEntry.objects.filter(kind=Kind.REDEEM, reference=reference).exists()
+
+
+# ---------------------------------------------------------------- booking
+def _require(*, amount: int, least: int, reference: str) -> None:
+    """Refuse what SQLite would take and PostgreSQL would not."""
+    if not least <= amount <= MAX_AMOUNT:
+        raise ValueError(f"{amount} credits are not between {least} and {MAX_AMOUNT}.")
+    if not 0 < len(reference) <= MAX_REFERENCE:
+        raise ValueError(f"A reference has 1 to {MAX_REFERENCE} characters.")
+
+
+def _book(
+    *,
+    account: Account,
+    kind: LedgerEntry.Kind,
+    amount: int,
+    reference: str,
+    reason: str = "",
+    actor: str = "",
+) -> tuple[LedgerEntry, bool]:
+    """Write an entry and change the balance by its amount.
+
+    False beside the entry: it was booked before, and nothing changed. Raises
+    InsufficientCredits, ReferenceConflict.
+    """
+    entry = LedgerEntry(
+        account=account,
+        kind=kind,
+        amount=amount,
+        reference=reference,
+        reason=reason,
+        actor=actor,
+    )
+    try:
+        with transaction.atomic():
+            entry.save()
+            _move(entry)
+    except IntegrityError:
+        known = LedgerEntry.objects.filter(kind=kind, reference=reference).first()
+        if known is None:
+            raise
+        if known.account_id != account.pk:
+            raise ReferenceConflict(reference) from None
+        return known, False
+    return entry, True
+
+
+def _close(
+    reservation: LedgerEntry, *, kind: LedgerEntry.Kind, amount: int, charged: int = 0
+) -> LedgerEntry:
+    """Close a reservation and return what closed it, which may be an older entry of the
+    other kind."""
+    entry = LedgerEntry(
+        account_id=reservation.account_id,
+        kind=kind,
+        amount=amount,
+        charged=charged,
+        reference=reservation.reference,
+        closes=reservation,
+    )
+    try:
+        with transaction.atomic():
+            entry.save()
+            _move(entry)
+    except IntegrityError:
+        known = LedgerEntry.objects.filter(closes=reservation).first()
+        if known is None:
+            raise
+        return known
+    return entry
+
+
+def _move(entry: LedgerEntry) -> None:
+    """Do to the account what the entry says, or raise InsufficientCredits."""
+    account = Account.objects.filter(pk=entry.account_id)
+    moved = account.filter(credits_balance__gte=-entry.amount).update(
+        credits_balance=F("credits_balance") + entry.amount,
+        total_used=F("total_used") + entry.charged,
+        updated_at=entry.created_at,
+    )
+    if moved != 1:
+        balance = account.values_list("credits_balance", flat=True).get()
+        raise InsufficientCredits(balance, -entry.amount)
