@@ -25,6 +25,9 @@ class ApiTokenAdmin(admin.ModelAdmin):
         # A token is shown once, to its owner; nobody makes one in another's name here.
         return False
 
-    @admin.action(description=_("Revoke the selected tokens"))
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.action(description=_("Revoke the selected tokens"), permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
         queryset.filter(revoked_at=None).update(revoked_at=timezone.now())

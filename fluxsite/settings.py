@@ -50,7 +50,12 @@ X_FRAME_OPTIONS = "DENY"
 # The same name and shape as Django 6 uses, so that its own middleware can take over.
 SECURE_CSP = {
     "default-src": ["'self'"],
-    "img-src": ["'self'", "data:", "blob:", *env.words("IMAGE_ORIGINS", "https://*.fal.media")],
+    "img-src": [
+        "'self'",
+        "data:",
+        "blob:",
+        *env.words("IMAGE_ORIGINS", "https://*.fal.media https://*.falcdn.com"),
+    ],
     "object-src": ["'none'"],
     "base-uri": ["'none'"],
     "form-action": ["'self'"],
@@ -161,11 +166,14 @@ Q_CLUSTER = {
     "label": _("Background work"),
 }
 
+# Pictures stored at the same time: two workers stay free, for the sweep and its successor.
+STORE_WORKERS = env.integer("WORKERS", 4, minimum=2) - 2
+
 # ---------------------------------------------------------------- fal
 # The environment seeds the first configuration row; after that the admin page decides.
 FAL_KEY = env.text("FAL_KEY")
-FAL_BASE_URL = env.text("FAL_BASE_URL", "https://queue.fal.run")
-FAL_AUTH_SCHEME = env.text("FAL_AUTH_SCHEME", "Key")
+FAL_BASE_URL = env.text("FAL_BASE_URL")
+FAL_AUTH_SCHEME = env.text("FAL_AUTH_SCHEME")
 # Where the built-in stand-in for fal listens; `start` sets it for its children.
 SANDBOX_URL = env.text("SANDBOX_URL")
 # Result pictures are fetched from these hosts, and from the host of the base URL.

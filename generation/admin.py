@@ -57,15 +57,27 @@ class FluxConfigForm(forms.ModelForm):
             "timeout",
             "max_concurrent_tasks",
             "default_model",
-            "webhook_enabled",
         ]
 
     def clean_base_url(self) -> str:
         base_url: str = self.cleaned_data["base_url"].strip().rstrip("/")
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        try:
+            parts = urlsplit(base_url)
+            plain = parts._replace(netloc=f"{parts.hostname}", query="", fragment="")
+            if parts.port:
+                plain = plain._replace(netloc=f"{parts.hostname}:{parts.port}")
+        except ValueError:
+            plain = parts = urlsplit("")
+        # What is no plain host and port, such as a password or a fragment, is a mistake here.
+        if parts.scheme not in ("http", "https") or not parts.hostname or plain != parts:
             raise forms.ValidationError(_("An address such as https://queue.fal.run is needed."))
         return base_url
+
+    def clean_new_api_key(self) -> str:
+        key: str = "".join(self.cleaned_data["new_api_key"].split())
+        if not key.isascii() or not key.isprintable():
+            raise forms.ValidationError(_("A key has letters, digits and a few signs only."))
+        return key
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
         if self.cleaned_data["remove_api_key"]:
@@ -90,7 +102,6 @@ class FluxConfigAdmin(admin.ModelAdmin):
                     "remove_api_key",
                     "base_url",
                     "auth_scheme",
-                    "webhook_enabled",
                 ]
             },
         ),
@@ -163,6 +174,9 @@ class TaskInputInline(admin.TabularInline):
     readonly_fields = ["position", "link"]
     extra = 0
     can_delete = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TaskInput]:
+        return super().get_queryset(request).select_related("upload", "image")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -17,8 +17,8 @@ class GenerationConfig(AppConfig):
 
 
 def prepare_site(*, using: str, **kwargs: Any) -> None:
-    """After every migrate: the configuration row, and the schedule that is the floor under
-    the wake-ups (generation/polling.py)."""
+    """After every migrate: the configuration row, the schedule that is the floor under the
+    wake-ups (generation/polling.py), and the nightly look at the ledger."""
     from django_q.models import Schedule
 
     from generation import channel
@@ -29,6 +29,10 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
     if FluxConfig._meta.db_table in tables:
         channel.apply_environment()
     if Schedule._meta.db_table in tables:
+        Schedule.objects.get_or_create(
+            name="check_ledger",
+            defaults={"func": "credits.audit.nightly", "schedule_type": Schedule.DAILY},
+        )
         Schedule.objects.get_or_create(
             name="sweep",
             defaults={

@@ -13,6 +13,7 @@ from django.utils.translation import gettext, ngettext, pgettext
 
 from generation import catalogue, errors, line
 from generation.forms import ratio_size
+from generation.ids import new_token
 from generation.models import FluxTask, TaskImage
 
 Status = FluxTask.Status
@@ -205,6 +206,11 @@ class Card:
             "Nothing was charged; %(count)s credits are back.",
             returned,
         ) % {"count": returned}
+
+    @cached_property
+    def retry_key(self) -> str:
+        """The name of one click on retry: the same form sent twice makes one task."""
+        return new_token()
 
     @property
     def can_retry(self) -> bool:

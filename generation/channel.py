@@ -39,7 +39,9 @@ class Channel:
 
     @property
     def is_open(self) -> bool:
-        return self.connection is not None
+        """Whether new tasks are accepted and sent. What is running is followed while there
+        is a connection, also when drawing is switched off."""
+        return self.mode in ("fal", "sandbox")
 
     @property
     def result_hosts(self) -> tuple[str, ...]:
@@ -74,7 +76,9 @@ def apply_environment() -> FluxConfig:
     config.environment_seal = seal
     if settings.FAL_KEY:
         config.set_api_key(settings.FAL_KEY)
+    if settings.FAL_BASE_URL:
         config.base_url = settings.FAL_BASE_URL
+    if settings.FAL_AUTH_SCHEME:
         config.auth_scheme = settings.FAL_AUTH_SCHEME
     config.save()
     return config
@@ -88,19 +92,20 @@ def has_key() -> bool:
 def current() -> Channel:
     """Return the state of the channel now. One query."""
     config = load_config()
-    if not config.enabled:
-        return Channel(mode="off", config=config)
+    mode, connection = _connection(config)
+    return Channel(mode=mode if config.enabled else "off", config=config, connection=connection)
+
+
+def _connection(config: FluxConfig) -> tuple[Mode, Connection | None]:
     if not config.api_key:
         if not settings.SANDBOX_URL:
-            return Channel(mode="not_configured", config=config)
-        sandbox = Connection(base_url=settings.SANDBOX_URL, api_key="sandbox:sandbox")
-        return Channel(mode="sandbox", config=config, connection=sandbox)
+            return "not_configured", None
+        return "sandbox", Connection(base_url=settings.SANDBOX_URL, api_key="sandbox:sandbox")
     try:
         key = config.get_api_key()
     except fields.KeyUnreadable:
-        return Channel(mode="key_unreadable", config=config)
-    connection = Connection(base_url=config.base_url, api_key=key, auth_scheme=config.auth_scheme)
-    return Channel(mode="fal", config=config, connection=connection)
+        return "key_unreadable", None
+    return "fal", Connection(base_url=config.base_url, api_key=key, auth_scheme=config.auth_scheme)
 
 
 _clients: dict[Connection, FalClient] = {}

@@ -333,9 +333,9 @@ def record_submission(
 
 
 def _send_later(claimed: Any, task: FluxTask, outcome: Unavailable, *, now: datetime) -> None:
-    """Put a task back in line that provably was not taken."""
+    """Put a task back in line that provably was not taken, unless it was cancelled meanwhile."""
     wait = RESEND_AFTER[min(task.retry_count, len(RESEND_AFTER) - 1)]
-    claimed.update(
+    back_in_line = claimed.filter(cancel_requested_at=None).update(
         submission=Submission.UNSENT,
         submitted_at=None,
         retry_count=F("retry_count") + 1,
@@ -343,6 +343,8 @@ def _send_later(claimed: Any, task: FluxTask, outcome: Unavailable, *, now: date
         next_action_at=now + timedelta(seconds=max(wait, outcome.retry_after or 0)),
         updated_at=now,
     )
+    if not back_in_line and claimed.exists():
+        _end(task=task, status=Status.CANCELLED, code="cancelled", now=now)
 
 
 # ---------------------------------------------------------------- look
@@ -465,8 +467,6 @@ def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
         )
         if delivered != 1:
             return False
-        if task.cost_reserved:
-            ledger.settle(reference=_reference(task), charged=charged)
         TaskImage.objects.bulk_create(
             TaskImage(
                 user_id=task.user_id,
@@ -483,6 +483,8 @@ def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
             )
             for position, picture in enumerate(result.pictures)
         )
+        if task.cost_reserved:
+            ledger.settle(reference=_reference(task), charged=charged)
     return True
 
 
@@ -550,6 +552,10 @@ def store(*, image: TaskImage, allowed_hosts: Sequence[str], now: datetime) -> b
     except (storage.CannotStore, OSError) as error:
         _store_later(image, error, now=now)
         return False
+    except Exception as error:
+        logger.exception("picture %s of task %s could not be stored", image.pk, image.task_id)
+        _store_later(image, error, now=now)
+        return False
     with transaction.atomic():
         done = TaskImage.objects.filter(pk=image.pk, stored_at=None).update(
             storage_key=stored.storage_key,
@@ -559,6 +565,7 @@ def store(*, image: TaskImage, allowed_hosts: Sequence[str], now: datetime) -> b
             byte_size=stored.byte_size,
             sha256=stored.sha256,
             stored_at=now,
+            storing_since=None,
             next_action_at=None,
             store_error="",
         )
@@ -577,6 +584,7 @@ def _store_later(image: TaskImage, error: Exception, *, now: datetime) -> None:
     log("picture %s of task %s not stored: %s", image.pk, image.task_id, error)
     TaskImage.objects.filter(pk=image.pk, stored_at=None).update(
         store_attempts=F("store_attempts") + 1,
+        storing_since=None,
         store_error=str(error),
         next_action_at=None if hopeless else now + timedelta(seconds=wait),
     )

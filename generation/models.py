@@ -450,6 +450,9 @@ class TaskImage(Picture):
     provider_url = models.TextField(blank=True, default="")
     is_nsfw = models.BooleanField(default=False)
     stored_at = models.DateTimeField(null=True, blank=True)
+    storing_since = models.DateTimeField(
+        null=True, blank=True, help_text=_("Since when a worker has the job of saving it.")
+    )
     store_attempts = models.PositiveSmallIntegerField(default=0)
     store_error = models.TextField(blank=True, default="")
     next_action_at = models.DateTimeField(null=True, blank=True)
@@ -498,6 +501,9 @@ class SweepLease(models.Model):
     name = models.CharField(primary_key=True, max_length=30)
     holder = models.CharField(max_length=32, blank=True, default="")
     expires_at = models.DateTimeField()
+    called_at = models.DateTimeField(
+        null=True, help_text=_("When a sweep was last called that has not begun yet.")
+    )
 
     class Meta:
         db_table = "sweep_leases"

@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
-from django.db.models import Count, Min, Q
+from django.conf import settings
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    transaction,
+)
+from django.db.models import Count, Q, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -34,6 +43,8 @@ from generation.ids import new_token
 from generation.models import FluxTask, SweepLease, TaskImage
 
 logger = logging.getLogger(__name__)
+
+NO_DATABASE = (OperationalError, InterfaceError)
 
 LEASE = "sweep"
 LEASE_SECONDS = 6.0
@@ -45,6 +56,10 @@ TICK_SECONDS = 0.1
 IDLE_SECONDS = 2.0
 #: Seconds a sweep waits at its end for requests in flight: a submit may take this long.
 DRAIN_SECONDS = 100.0
+#: Seconds to wait when the database does not answer.
+DATABASE_SECONDS = 1.0
+#: A called sweep that has not begun by then is called again: its message may be lost.
+CALL_AGAIN_AFTER = timedelta(seconds=10)
 THREADS = 16
 #: Tasks asked about at the same time.
 MAX_IN_FLIGHT = 64
@@ -54,12 +69,31 @@ STUCK_AFTER = timedelta(seconds=20)
 
 # ---------------------------------------------------------------- wake-ups
 def kick() -> None:
-    """See to it that a sweep is running. Call it after the commit; it never raises."""
+    """See to it that a sweep is running. Call it after the commit; it never raises.
+
+    While one is alive, or was called a moment ago, there is nothing to do: it will see what
+    has been committed before.
+    """
     try:
-        if not _lease_is_live(timezone.now()):
+        if _call():
             async_task("generation.polling.sweep")
     except Exception:
         logger.warning("no sweep could be started; the schedule will do it", exc_info=True)
+
+
+def _call() -> bool:
+    """Note that a sweep is called, unless one is alive or called already."""
+    now = timezone.now()
+    uncalled = Q(called_at=None) | Q(called_at__lt=now - CALL_AGAIN_AFTER)
+    asleep = SweepLease.objects.filter(uncalled, name=LEASE, expires_at__lte=now)
+    if asleep.update(called_at=now):
+        return True
+    if SweepLease.objects.filter(name=LEASE).exists():
+        return False
+    _lease, created = SweepLease.objects.get_or_create(
+        name=LEASE, defaults={"expires_at": now, "called_at": now}
+    )
+    return created
 
 
 def kick_on_commit() -> None:
@@ -93,7 +127,9 @@ def _take_lease(holder: str) -> bool:
     now = timezone.now()
     free = Q(expires_at__lte=now) | Q(holder=holder)
     expires_at = now + timedelta(seconds=LEASE_SECONDS)
-    taken = SweepLease.objects.filter(free, name=LEASE).update(holder=holder, expires_at=expires_at)
+    taken = SweepLease.objects.filter(free, name=LEASE).update(
+        holder=holder, expires_at=expires_at, called_at=None
+    )
     if taken or SweepLease.objects.filter(name=LEASE).exists():
         return bool(taken)
     try:
@@ -105,7 +141,9 @@ def _take_lease(holder: str) -> bool:
 
 
 def _release_lease(holder: str) -> None:
-    SweepLease.objects.filter(name=LEASE, holder=holder).update(expires_at=timezone.now())
+    SweepLease.objects.filter(name=LEASE, holder=holder).update(
+        expires_at=timezone.now(), called_at=None
+    )
 
 
 # ---------------------------------------------------------------- sweep
@@ -118,12 +156,14 @@ def sweep(window: float = WINDOW_SECONDS, idle: float = IDLE_SECONDS) -> None:
     with _ending_gently(run):
         try:
             run.until(time.monotonic() + window, idle=idle)
-        finally:
-            run.close()
+            # Handed over before the last submits have come back: a slow one holds up nobody.
             _release_lease(holder)
-    # Looked at after the release: whoever came while we held the lease did not kick.
-    if run.has_work_soon():
-        kick()
+            # Looked at after the release: whoever came while we held the lease did not kick.
+            if run.has_work_soon():
+                kick()
+        finally:
+            run.drain(time.monotonic() + DRAIN_SECONDS)
+            run.close()
 
 
 @contextmanager
@@ -164,17 +204,31 @@ class _Sweep:
         self.stopped = True
 
     def until(self, end: float, *, idle: float) -> None:
-        while time.monotonic() < end and not self.stopped and self._keep_lease():
-            self._tick()
+        while time.monotonic() < end and not self.stopped:
+            try:
+                if not self._keep_lease():
+                    return
+                self._tick()
+                self._harvest(TICK_SECONDS)
+                if self.in_flight or self.has_work_soon():
+                    self.worked_at = time.monotonic()
+                elif time.monotonic() - self.worked_at > idle:
+                    return
+            except NO_DATABASE:
+                self._wait_for_database()
+
+    def drain(self, end: float) -> None:
+        """Write down what became of the submits in flight, whoever has the lease by now.
+
+        What is being asked can be asked again; a request id that is lost here is lost.
+        """
+        while self._is_sending() and time.monotonic() < end:
             self._harvest(TICK_SECONDS)
-            if self.in_flight or self.has_work_soon():
-                self.worked_at = time.monotonic()
-            elif time.monotonic() - self.worked_at > idle:
-                return
-        # What is being sent must be written down; what is being asked can be asked again.
-        end = time.monotonic() + DRAIN_SECONDS
-        while self._is_sending() and time.monotonic() < end and self._keep_lease():
-            self._harvest(TICK_SECONDS)
+
+    def _wait_for_database(self) -> None:
+        logger.warning("the database does not answer: %s", sys.exc_info()[1])
+        close_old_connections()
+        time.sleep(DATABASE_SECONDS)
 
     def _is_sending(self) -> bool:
         return any(
@@ -192,21 +246,25 @@ class _Sweep:
 
     def has_work_soon(self) -> bool:
         soon = timezone.now() + timedelta(seconds=30)
-        return (
-            FluxTask.objects.unfinished().filter(next_action_at__lte=soon).exists()
-            or TaskImage.objects.to_store(now=soon).exists()
-        )
+        state = channel.current()
+        tasks = FluxTask.objects.unfinished().filter(next_action_at__lte=soon)
+        if state.connection is None:
+            tasks = tasks.none()
+        elif not state.is_open:
+            tasks = tasks.exclude(submission=FluxTask.Submission.UNSENT)
+        return tasks.exists() or TaskImage.objects.to_store(now=soon).exists()
 
     # ------------------------------------------------------------ one round
     def _tick(self) -> None:
         now = timezone.now()
         _announce_pictures(now)
         state = channel.current()
-        if not state.is_open:
+        if state.connection is None:
             return
         timeout = timedelta(seconds=state.config.timeout)
         provider = state.provider()
-        for task in self._to_send(now, state.config.max_concurrent_tasks):
+        limit = state.config.max_concurrent_tasks if state.is_open else 0
+        for task in self._to_send(now, limit):
             if lifecycle.begin_submission(task=task, now=now):
                 self._start(task, _recorder_of_submission(task, timeout), lifecycle.send, provider)
         for task in self._to_ask(now):
@@ -235,13 +293,18 @@ class _Sweep:
             return
         done, _pending = wait(self.in_flight, timeout=seconds, return_when=FIRST_COMPLETED)
         for future in done:
-            task, record = self.in_flight.pop(future)
+            task, record = self.in_flight[future]
             try:
                 record(future.result())
+            except NO_DATABASE:
+                self._wait_for_database()
+                if task.submission == FluxTask.Submission.UNSENT:
+                    continue  # Kept, and written down once the database answers.
             except Exception:
-                # One poisonous task must not stop the others; it comes round again, and its
-                # deadline ends it.
+                # One poisonous task must not stop the others.
                 logger.exception("task %s could not be moved on", task.pk)
+                _give_up(task)
+            del self.in_flight[future]
 
     # ------------------------------------------------------------ what is due
     def _busy(self) -> list[str]:
@@ -253,17 +316,16 @@ class _Sweep:
         free = min(limit - FluxTask.objects.at_provider().count(), MAX_IN_FLIGHT)
         if free <= 0:
             return []
-        due = FluxTask.objects.waiting().filter(next_action_at__lte=now)
-        first_of = dict(due.order_by().values_list("user").annotate(first=Min("created_at")))
-        if not first_of:
+        place = Window(RowNumber(), partition_by="user", order_by=["created_at", "id"])
+        due = FluxTask.objects.waiting().filter(next_action_at__lte=now).annotate(place=place)
+        lines: dict[int, list[FluxTask]] = {}
+        for task in due.filter(place__lte=free).order_by("created_at", "id")[:1000]:
+            lines.setdefault(task.user_id, []).append(task)
+        if not lines:
             return []
         running = dict(
             FluxTask.objects.at_provider().order_by().values_list("user").annotate(n=Count("pk"))
         )
-        lines = {
-            user: list(due.filter(user=user).order_by("created_at", "id")[:free])
-            for user in sorted(first_of, key=first_of.__getitem__)[: 10 * free]
-        }
         chosen: list[FluxTask] = []
         while len(chosen) < free and any(lines.values()):
             user = min(
@@ -303,6 +365,18 @@ class _Sweep:
         return claimed
 
 
+def _give_up(task: FluxTask) -> None:
+    """End a task whose news cannot be written down: at once if it was being sent, else when
+    its time is up."""
+    now = timezone.now()
+    is_over = task.deadline_at is None or now >= task.deadline_at
+    try:
+        if is_over:
+            lifecycle.fail(task=task, code="internal", now=now)
+    except Exception:
+        logger.exception("task %s could not be ended", task.pk)
+
+
 def ask_again_after(task: FluxTask, *, now: datetime) -> float:
     """Return the seconds until the next question: short for a young task, growing with age."""
     age = (now - (task.accepted_at or now)).total_seconds()
@@ -326,10 +400,17 @@ def _recorder_of_look(task: FluxTask) -> Callable[[Any], None]:
 # ---------------------------------------------------------------- pictures
 def _announce_pictures(now: datetime) -> None:
     """Queue a job for each picture due for storing. The time moved forward is its lease."""
-    for image in TaskImage.objects.to_store(now=now).order_by("next_action_at")[:50]:
+    being_stored = TaskImage.objects.filter(
+        stored_at=None, storing_since__gt=now - lifecycle.STORE_LEASE
+    ).count()
+    # One at a time even with the fewest workers; else some stay free for the sweep.
+    free = max(1, settings.STORE_WORKERS) - being_stored
+    if free <= 0:
+        return
+    for image in TaskImage.objects.to_store(now=now).order_by("next_action_at")[:free]:
         claimed = TaskImage.objects.filter(
             pk=image.pk, stored_at=None, next_action_at=image.next_action_at
-        ).update(next_action_at=now + lifecycle.STORE_LEASE)
+        ).update(next_action_at=now + lifecycle.STORE_LEASE, storing_since=now)
         if claimed:
             async_task("generation.polling.store", image.pk)
 

@@ -129,14 +129,15 @@ def _check_address(url: str, allowed_hosts: Sequence[str]) -> None:
     Parsers disagree about `http://a\\@b/`: what one of them takes for the host, another takes
     for a password. Only addresses on which both agree pass.
     """
-    host = urlsplit(url).hostname or ""
     try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
         same = urllib3.util.parse_url(url).host == host
-    except urllib3.exceptions.LocationParseError:
+    except (ValueError, urllib3.exceptions.LocationParseError):
         same = False
-    if not same or "\\" in url or "@" in urlsplit(url).netloc:
+    if not same or "\\" in url or "@" in parts.netloc:
         msg = "The provider's address is malformed."
-        raise CannotStore(msg)
+        raise CannotStore(msg, gone=True)
     for allowed in allowed_hosts:
         if host == allowed or (allowed.startswith(".") and host.endswith(allowed)):
             return

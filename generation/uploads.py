@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
+import threading
 from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from generation import storage
 from generation.models import Upload
 
 #: A JPEG is decoded at reduced size where it is large; other formats cost up to 15 bytes a pixel.
-MAX_PIXELS = {"JPEG": 108_000_000, "PNG": 40_000_000, "WEBP": 25_000_000}
+MAX_PIXELS = {"JPEG": 108_000_000, "PNG": 25_000_000, "WEBP": 25_000_000}
 MIN_SIDE = 64
 MAX_ASPECT = 8
 #: Longest side kept, in pixels; no model looks closer.
 MAX_SIDE = 4096
+
+#: A picture of the allowed size may take half a gigabyte while it is decoded: one at a time.
+_decoding = threading.BoundedSemaphore(1)
 
 _MAGIC = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"))
 
@@ -50,7 +55,8 @@ def save(*, user: Any, file: BinaryIO) -> Upload:
             _("The file is larger than %(megabytes)d MB. Save it smaller and try again.")
             % {"megabytes": settings.MAX_UPLOAD_BYTES // 1024**2},
         )
-    picture, kind = clean(content)
+    with _decoding:
+        picture, kind = clean(content)
     # Named by the pixels: the same picture lands on the same name, whatever file it came in.
     digest = hashlib.sha256(picture.mode.encode() + repr(picture.size).encode() + picture.tobytes())
     name = digest.hexdigest()
@@ -85,7 +91,7 @@ def clean(content: bytes) -> tuple[Image.Image, str]:
         if kind == "JPEG":
             original.draft(None, (MAX_SIDE, MAX_SIDE))
         original.load()
-        image = _to_srgb(ImageOps.exif_transpose(original))
+        image = _to_srgb(_upright(original))
         has_alpha = image.has_transparency_data
         image = _to_eight_bits(image).convert("RGBA" if has_alpha else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -136,6 +142,27 @@ def _check_size(image: Image.Image, kind: str) -> None:
             _("The picture is more than %(ratio)d times as long as wide. Crop it.")
             % {"ratio": MAX_ASPECT},
         )
+
+
+#: How to turn a picture upright, by the orientation its EXIF block tells.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Not Pillow's exif_transpose: it also rewrites the block, and stumbles over bad ones.
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (OSError, ValueError, SyntaxError, struct.error, KeyError, TypeError):
+        turn = None  # A bad block is no reason to refuse a good picture.
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

@@ -220,7 +220,9 @@ def retry(request: HttpRequest, task_id: str) -> HttpResponse:
     running = _own_tasks(request).unfinished().filter(retry_of=task).first()
     try:
         # A second click while the first one's task still runs means that same task.
-        again = running or lifecycle.retry(task=task, now=timezone.now())
+        again = running or lifecycle.retry(
+            task=task, idempotency_key=_retry_key(request, task), now=timezone.now()
+        )
     except channel.ChannelClosed as closed:
         return _cannot_retry(request, task, [_(intake.CLOSED_REASONS[closed.mode])])
     except lifecycle.CannotPay as error:
@@ -231,6 +233,11 @@ def retry(request: HttpRequest, task_id: str) -> HttpResponse:
     if not _is_htmx(request):
         return _to_card(again)
     return render(request, "generation/_created.html", {"card": card_building.build([again])[0]})
+
+
+def _retry_key(request: HttpRequest, task: FluxTask) -> str:
+    key = request.POST.get("key", "")
+    return f"{key}.retry.{task.pk}" if composer.is_id(key) else ""
 
 
 def _cannot_retry(request: HttpRequest, task: FluxTask, problems: Sequence[str]) -> HttpResponse:

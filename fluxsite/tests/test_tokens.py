@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -81,3 +82,15 @@ def test_the_token_of_a_member_who_left_is_refused(secret, alice):
 
 def test_another_scheme_is_not_ours(secret):
     assert call(secret, scheme="Basic").data["code"] == "not_authenticated"
+
+
+def test_staff_who_may_only_look_revoke_nothing(client, bob, secret):
+    bob.is_staff = True
+    bob.save()
+    bob.user_permissions.add(Permission.objects.get(codename="view_apitoken"))
+    client.force_login(bob)
+    token = ApiToken.objects.get()
+
+    client.post("/admin/fluxsite/apitoken/", {"action": "revoke", "_selected_action": [token.pk]})
+
+    assert ApiToken.objects.get().revoked_at is None

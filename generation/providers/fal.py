@@ -44,6 +44,7 @@ SUBMIT_TIMEOUT = (5.0, 60.0)
 #: Seconds for a whole reply, however slowly it drips.
 TOTAL_SECONDS = 30.0
 MAX_REPLY_BYTES = 4 * 1024 * 1024
+MAX_URL_LENGTH = 4000
 #: A Retry-After beyond this many seconds is a mistake or an attack.
 MAX_RETRY_AFTER = 300.0
 
@@ -200,6 +201,9 @@ class FalClient:
             raise _NoAnswer(_describe(error)) from error
         except urllib3.exceptions.HTTPError as error:
             raise _NoAnswer(type(error).__name__) from error
+        except UnicodeError as error:
+            # A key with letters no header can carry.
+            raise _NotSent(_describe(error)) from error
 
     def _read_submitted(self, reply: _Reply) -> Submitted:
         request_id = reply.object.get("request_id")
@@ -240,8 +244,8 @@ class _NoAnswer(Exception):
 def _never_left(error: requests.RequestException) -> bool:
     if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError):
         return True
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return True
+    if isinstance(error, ValueError):
+        return True  # An address or a header that cannot be; requests says so before it connects.
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
@@ -291,9 +295,14 @@ def _quote(reply: _Reply) -> str:
     elif not isinstance(detail, str):
         detail = str(reply.object.get("status") or "")
     error_type = reply.object.get("error_type")
-    return " ".join(
-        part for part in (f"HTTP {reply.status}", str(error_type or ""), detail) if part
+    return _storable(
+        " ".join(part for part in (f"HTTP {reply.status}", str(error_type or ""), detail) if part)
     )
+
+
+def _storable(text: str) -> str:
+    """Return text every database takes: no NUL and no half of a surrogate pair."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -359,12 +368,14 @@ def _read_result(reply: _Reply) -> Result:
         url = image.get("url") if isinstance(image, dict) else None
         if not isinstance(url, str) or not url.startswith(("https://", "http://")):
             continue
+        if url != _storable(url) or len(url) > MAX_URL_LENGTH:
+            continue
         pictures.append(
             PictureLink(
-                url=url[:4000],
+                url=url,
                 width=_pixels(image.get("width")),
                 height=_pixels(image.get("height")),
-                content_type=str(image.get("content_type") or "")[:30],
+                content_type=_storable(str(image.get("content_type") or ""))[:30],
                 is_nsfw=index < len(flags) and flags[index] is True,
             )
         )

@@ -16,8 +16,10 @@ def drawing(db, settings, sandbox):
 
 
 @pytest.fixture
-def work(drawing):
+def work(drawing, settings):
     """Return a function that does what the workers would do until all is done."""
+    # Pictures are stored after the sweep here, so it must not wait for free workers.
+    settings.STORE_WORKERS = 100
 
     def run(window: float = 20.0) -> None:
         polling.sweep(window=window, idle=0)

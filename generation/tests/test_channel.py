@@ -75,6 +75,22 @@ def test_a_changed_environment_is_taken_over(environment):
     assert FluxConfig.objects.get().base_url == "http://127.0.0.1:2"
 
 
+def test_a_changed_key_alone_leaves_the_address_an_administrator_set(environment):
+    config = environment(FAL_KEY="a:b", FAL_BASE_URL="")
+    config.base_url = "https://relay.example"
+    config.save()
+
+    environment(FAL_KEY="c:d")
+
+    assert FluxConfig.objects.get().base_url == "https://relay.example"
+
+
+def test_an_address_alone_is_taken_over_too(environment):
+    environment(FAL_KEY="", FAL_BASE_URL="https://relay.example")
+
+    assert FluxConfig.objects.get().base_url == "https://relay.example"
+
+
 def test_an_environment_without_a_key_leaves_the_stored_one(environment):
     environment(FAL_KEY="a:b")
 

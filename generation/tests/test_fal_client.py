@@ -134,6 +134,20 @@ def test_a_server_that_is_not_there_was_certainly_not_reached():
             submit(client)
 
 
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("queue.fal.run", "a:b"),
+        ("http://host:99999999", "a:b"),
+        ("http://127.0.0.1:9", "钥匙"),
+        ("http://127.0.0.1:9", "a\nb"),
+    ],
+)
+def test_an_address_or_key_that_cannot_be_is_certainly_not_sent(address, key):
+    with pytest.raises(Unavailable):
+        submit(fal.FalClient(fal.Connection(base_url=address, api_key=key)))
+
+
 def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown(
     client, sandbox, monkeypatch
 ):

@@ -10,7 +10,13 @@ from django.utils import timezone
 
 from generation import catalogue, channel, intake, lifecycle, polling
 from generation.models import FluxTask, TaskImage
-from generation.providers.base import PictureLink, Progress, Result, Submitted
+from generation.providers.base import (
+    PictureLink,
+    Progress,
+    Result,
+    Submitted,
+    Unavailable,
+)
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UploadFactory
 
 SCHNELL = "fal-ai/flux-1/schnell"
@@ -490,3 +496,30 @@ def test_a_cancel_that_does_not_get_through_does_not_lose_the_pictures(alice, dr
 
     task.refresh_from_db()
     assert (task.status, task.cancel_sent_at) == ("SUCCESS", None)
+
+
+def test_a_task_cancelled_while_it_was_refused_for_now_is_not_sent_again(alice, drawing, work):
+    task = place(alice)
+    now = timezone.now()
+    lifecycle.begin_submission(task=task, now=now)
+    lifecycle.cancel(task=task, now=now)
+
+    lifecycle.record_submission(
+        task=task,
+        outcome=Unavailable("provider_unavailable"),
+        timeout=timedelta(seconds=300),
+        now=now,
+    )
+    work()
+
+    task.refresh_from_db()
+    assert (task.status, drawing.jobs) == ("CANCELLED", {})
+
+
+def test_an_address_no_parser_understands_is_counted_and_given_up(alice, drawing):
+    image = unstored(FluxTaskFactory(user=alice, succeeded=True), "http://[")
+
+    lifecycle.store(image=image, allowed_hosts=["127.0.0.1"], now=timezone.now())
+
+    image.refresh_from_db()
+    assert (image.store_attempts, image.store_error) == (1, "The provider's address is malformed.")

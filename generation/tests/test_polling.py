@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -9,6 +10,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 
@@ -28,6 +30,22 @@ def test_a_kick_starts_a_sweep_when_none_is_alive(db):
     polling.kick()
 
     assert OrmQ.objects.count() == 1
+
+
+def test_many_kicks_call_one_sweep(db):
+    for _time in range(5):
+        polling.kick()
+
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_call_that_was_lost_is_repeated(db):
+    polling.kick()
+    SweepLease.objects.update(called_at=timezone.now() - polling.CALL_AGAIN_AFTER * 2)
+
+    polling.kick()
+
+    assert OrmQ.objects.count() == 2
 
 
 def test_a_kick_does_nothing_while_a_sweep_is_alive(db):
@@ -122,6 +140,61 @@ def test_a_task_that_cannot_be_written_down_does_not_stop_the_others(drawing, al
     assert (poisoned.status == "SUCCESS", healthy.status) == (False, "SUCCESS")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_does_not_answer_loses_no_submit(drawing, alice, monkeypatch):
+    """As when another process holds the write lock, or PostgreSQL restarts."""
+    monkeypatch.setattr(polling, "DATABASE_SECONDS", 0.05)
+    drawing.add_fault(kind="never_completes")
+    drawing.add_fault(kind="delay", on="submit", seconds=0.4)
+    task = FluxTaskFactory(user=alice)
+    refused = []
+
+    def refuse(execute, sql, params, many, context):
+        is_news = sql.startswith("UPDATE") and "request_id" in sql
+        if len(refused) < 3 and (is_news or (refused and "flux_config" in sql)):
+            refused.append(sql)
+            raise OperationalError("database is locked")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        polling.sweep(window=2, idle=0)
+
+    task.refresh_from_db()
+    assert len(refused) == 3
+    assert (task.submission, len(drawing.jobs)) == ("ACCEPTED", 1)
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\ud800"], ids=["nul", "surrogate"])
+def test_no_text_of_the_provider_wedges_a_task(drawing, alice, work, text):
+    body = {"detail": [{"loc": ["body"], "msg": json.loads(f'"{text}"'), "type": "value_error"}]}
+    drawing.add_fault(kind="status_422", on="result", body=body)
+    task = FluxTaskFactory(user=alice)
+
+    work()
+
+    task.refresh_from_db()
+    assert (task.status, task.error_code) == ("FAILED", "invalid_input")
+
+
+def test_a_slow_submit_holds_up_nobody_after_the_window(drawing, alice, bob):
+    drawing.add_fault(kind="hold", on="submit", prompt="slow")
+    slow = FluxTaskFactory(user=alice, prompt="slow")
+    quick = FluxTaskFactory(user=bob)
+    run = polling._Sweep(holder="first")
+    assert polling._take_lease("first")
+    run.until(polling.time.monotonic() + 0.3, idle=0)
+    polling._release_lease("first")
+
+    polling.sweep(window=3, idle=0)
+    drawing.release()
+    run.drain(polling.time.monotonic() + 10)
+    run.close()
+
+    slow.refresh_from_db()
+    quick.refresh_from_db()
+    assert (quick.status, slow.submission) == ("SUCCESS", "ACCEPTED")
+
+
 # ---------------------------------------------------------------- who is next
 def test_no_more_tasks_are_sent_than_the_configuration_allows(drawing, alice, settings):
     polling.channel.load_config()
@@ -179,6 +252,30 @@ def test_a_switched_off_site_sends_nothing(drawing, alice):
     assert drawing.jobs == {}
 
 
+def test_a_switched_off_site_still_follows_what_is_running(drawing, alice):
+    FluxTaskFactory(user=alice)
+    polling.sweep(window=0.05, idle=0)
+    FluxConfig.objects.update(enabled=False)
+
+    polling.sweep(window=5, idle=0)
+
+    assert FluxTask.objects.get().status == "SUCCESS"
+
+
+def test_choosing_who_is_next_costs_the_same_for_any_number_of_members(
+    drawing, django_assert_num_queries
+):
+    FluxTaskFactory.create_batch(7)
+    run = polling._Sweep(holder="me")
+
+    # Free places, the line, who runs what, the chosen and their inputs.
+    with django_assert_num_queries(5):
+        chosen = run._to_send(timezone.now(), limit=3)
+
+    run.close()
+    assert len(chosen) == 3
+
+
 # ---------------------------------------------------------------- how often
 @pytest.mark.parametrize(
     ("age", "seconds"), [(0, 0.4), (10, 1.0), (45, 2.0), (200, 5.0), (4000, 10.0)]
@@ -216,6 +313,24 @@ def test_a_picture_is_announced_once_and_again_after_its_lease(drawing, alice):
     polling._announce_pictures(now + lifecycle.STORE_LEASE + timedelta(seconds=1))
     assert OrmQ.objects.count() == 2
     assert image.pk in str([q.task for q in OrmQ.objects.all()])
+
+
+def test_downloads_leave_workers_for_the_sweep(drawing, alice, settings):
+    settings.STORE_WORKERS = 2
+    for position in range(5):
+        TaskImageFactory(
+            user=alice,
+            task_id="t",
+            position=position,
+            storage_key="",
+            stored_at=None,
+            next_action_at=timezone.now(),
+        )
+
+    polling._announce_pictures(timezone.now())
+    polling._announce_pictures(timezone.now())
+
+    assert OrmQ.objects.count() == 2
 
 
 def test_storing_what_is_stored_does_nothing(drawing, alice):

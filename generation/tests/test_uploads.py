@@ -7,7 +7,7 @@ import io
 import pytest
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from rest_framework.test import APIClient
 
@@ -70,6 +70,31 @@ def test_a_phone_photo_is_turned_upright_and_tells_nothing_about_its_owner(api):
     assert dict(image.getexif()) == {}
     for secret in (b"SecretPhone", b"at home", b"Exif"):
         assert secret not in content
+
+
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_a_bad_exif_block_does_not_cost_the_picture(api, kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    broken = exif.tobytes()[:-9] + b"\xff" * 9
+    content = image_bytes((100, 80), kind=kind, exif=broken)
+
+    assert bring(api, content).status_code == 201
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    original = Image.radial_gradient("L").resize((120, 80)).convert("RGB")
+    original.paste("red", (0, 0, 30, 30))
+    buffer = io.BytesIO()
+    original.save(buffer, "PNG", exif=exif)
+
+    picture, _kind = uploads.clean(buffer.getvalue())
+
+    assert picture.tobytes() == ImageOps.exif_transpose(Image.open(buffer)).tobytes()
 
 
 def test_text_chunks_and_appended_bytes_do_not_survive(api):

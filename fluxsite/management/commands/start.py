@@ -57,6 +57,8 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def handle(self, **_options: object) -> None:
+        # The database holds sessions and prompts: nobody else on the machine reads along.
+        os.umask(0o077)
         try:
             self._run()
         except KeyboardInterrupt:  # before the supervisor takes the signals over
