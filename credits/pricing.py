@@ -16,3 +16,12 @@ def prices_of(*, defaults: Mapping[str, int]) -> dict[str, int]:
     """Return the price of every key, with one query."""
     decided = Price.objects.filter(key__in=defaults).values_list("key", "credits")
     return {**defaults, **dict(decided)}
+
+
+def list_new(*, prices: Mapping[str, int]) -> None:
+    """Put keys that have no price yet on the list, for staff to see and change. Prices that
+    staff have decided stay."""
+    Price.objects.bulk_create(
+        [Price(key=key, credits=credits_) for key, credits_ in prices.items()],
+        ignore_conflicts=True,
+    )

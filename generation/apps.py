@@ -17,17 +17,21 @@ class GenerationConfig(AppConfig):
 
 
 def prepare_site(*, using: str, **kwargs: Any) -> None:
-    """After every migrate: the configuration row, the schedule that is the floor under the
-    wake-ups (generation/polling.py), and the nightly look at the ledger."""
+    """After every migrate: the configuration row, the prices of new endpoints, the schedule
+    that is the floor under the wake-ups (generation/polling.py), and the one that looks at the
+    ledger every night."""
     from django_q.models import Schedule
 
-    from generation import channel
+    from credits.models import Price
+    from generation import channel, lifecycle
     from generation.models import FluxConfig
 
     # A migration back to an older state leaves no table to write to.
     tables = connections[using].introspection.table_names()
     if FluxConfig._meta.db_table in tables:
         channel.apply_environment()
+    if Price._meta.db_table in tables:
+        lifecycle.list_new_prices()
     if Schedule._meta.db_table in tables:
         Schedule.objects.get_or_create(
             name="check_ledger",

@@ -118,6 +118,11 @@ def unit_price(*, endpoint: catalogue.Endpoint) -> int:
     return pricing.price_of(key=endpoint.id, default=endpoint.credits)
 
 
+def list_new_prices() -> None:
+    """Put endpoints that are new in the catalogue on the price list of the admin."""
+    pricing.list_new(prices=catalogue.listed_prices())
+
+
 def price_list() -> Mapping[str, int]:
     """Return the credits of one picture by endpoint. At most one query."""
     listed = catalogue.listed_prices()

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from credits import ledger
 from credits.models import LedgerEntry, Price
-from generation import lifecycle, polling
+from generation import catalogue, lifecycle, polling
 from generation.models import FluxTask
 from generation.providers.base import PictureLink, Result
 from generation.tests.factories import FluxTaskFactory
@@ -209,6 +209,19 @@ def test_the_ledger_is_right_after_a_mixed_day(alice, bob, work, drawing, capsys
 
     assert FluxTask.objects.unfinished().count() == 0
     assert ledger.reserved_now(user=alice) == ledger.reserved_now(user=bob) == 0
+
+
+def test_every_endpoint_is_on_the_price_list_and_staffs_prices_stay(db):
+    assert dict(Price.objects.values_list("key", "credits")) == catalogue.listed_prices()
+    Price.objects.filter(key="fal-ai/flux-1/dev").update(credits=99)
+    Price.objects.filter(key="fal-ai/flux-2").delete()
+
+    lifecycle.list_new_prices()
+
+    assert dict(Price.objects.values_list("key", "credits")) == {
+        **catalogue.listed_prices(),
+        "fal-ai/flux-1/dev": 99,
+    }
 
 
 # ---------------------------------------------------------------- doors
