@@ -361,3 +361,22 @@ def test_pages_that_fail_are_pages(member):
 
     assert response.status_code == 404
     assert "这里什么也没有" in response.content.decode()
+
+
+# ---------------------------------------------------------------- nothing to draw with
+def test_without_key_and_sandbox_a_member_learns_whom_to_ask(member, settings):
+    settings.SANDBOX_URL = ""
+    page = member.get("/").content.decode()
+
+    assert "no image provider is set up. Please ask an administrator." in page
+    assert "/admin/generation/fluxconfig/" not in page
+
+
+def test_without_key_and_sandbox_an_administrator_learns_what_to_do(client, staff, settings):
+    settings.SANDBOX_URL = ""
+    client.force_login(staff)
+
+    page = client.get("/").content.decode()
+
+    assert "no image provider is set up. Enter a fal key to begin." in page
+    assert 'href="/admin/generation/fluxconfig/default/change/"' in page
