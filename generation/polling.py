@@ -86,10 +86,10 @@ def _call() -> bool:
     now = timezone.now()
     uncalled = Q(called_at=None) | Q(called_at__lt=now - CALL_AGAIN_AFTER)
     asleep = SweepLease.objects.filter(uncalled, name=LEASE, expires_at__lte=now)
-    if asleep.update(called_at=now):
-        return True
-    if SweepLease.objects.filter(name=LEASE).exists():
-        return False
+    # Looked at before it is written: every page that watches a task comes by here, and on
+    # SQLite even an update of nothing waits for the write lock.
+    if asleep.exists():
+        return asleep.update(called_at=now) == 1
     _lease, created = SweepLease.objects.get_or_create(
         name=LEASE, defaults={"expires_at": now, "called_at": now}
     )
