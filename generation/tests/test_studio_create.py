@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 
+from generation import lifecycle
 from generation.models import FluxTask, Upload
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UploadFactory, image_bytes
 
@@ -267,6 +271,20 @@ def test_retry_clicked_twice_is_one_task(member, alice):
 
     for _ in range(2):
         member.post(f"/studio/task/{failed.pk}/retry", headers=HTMX)
+
+    assert FluxTask.objects.filter(retry_of=failed).count() == 1
+
+
+def test_a_retry_form_sent_again_after_its_task_has_ended_is_still_that_task(member, alice):
+    failed = FluxTaskFactory(user=alice, failed=True)
+    page = member.get("/").content.decode()
+    form = page[page.index(f"/studio/task/{failed.pk}/retry") :]
+    key = re.search(r'name="key" value="([0-9a-f]{32})"', form)[1]
+
+    for _ in range(2):
+        member.post(f"/studio/task/{failed.pk}/retry", {"key": key}, headers=HTMX)
+        again = FluxTask.objects.get(retry_of=failed)
+        lifecycle.cancel(task=again, now=timezone.now())
 
     assert FluxTask.objects.filter(retry_of=failed).count() == 1
 
