@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from generation import catalogue, channel, lifecycle, media, polling
 from generation.models import FluxTask, TaskImage, Upload
 
 #: More reference pictures than any model takes: enough to say "too many" precisely.
 MAX_IMAGE_URLS = 20
-
-
-def _(text: str) -> str:
-    """Mark a text for translation where the doors translate problems."""
-    return text
 
 
 @dataclass(frozen=True, kw_only=True)

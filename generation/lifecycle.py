@@ -31,6 +31,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils.translation import gettext_noop as _
 
 from credits import ledger, pricing
 from generation import catalogue, channel, storage
@@ -62,11 +63,6 @@ RESEND_AFTER = (2, 4, 8, 15, 30, 60)
 #: How long to wait before fetching a picture again, in seconds; then it waits for staff.
 STORE_AGAIN_AFTER = (2, 10, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 STORE_LEASE = timedelta(seconds=180)
-
-
-def _(text: str) -> str:
-    """Mark a text for the doors to translate."""
-    return text
 
 
 class IdempotencyConflict(Exception):

@@ -108,14 +108,21 @@ def cluster_is_stuck() -> bool:
     now = timezone.now()
     if _lease_is_live(now):
         return False
-    overdue = Q(next_action_at__lt=now - STUCK_AFTER)
-    tasks = FluxTask.objects.unfinished().filter(overdue)
-    if not channel.current().is_open:
-        tasks = tasks.none()
-    stuck = tasks.exists() or TaskImage.objects.filter(overdue, stored_at=None).exists()
+    stuck = _is_work_due(now - STUCK_AFTER)
     if stuck:
         kick()
     return stuck
+
+
+def _is_work_due(moment: datetime) -> bool:
+    """Tell whether there is something that a sweep can move at that moment."""
+    state = channel.current()
+    tasks = FluxTask.objects.unfinished().filter(next_action_at__lte=moment)
+    if state.connection is None:
+        tasks = tasks.none()
+    elif not state.is_open:
+        tasks = tasks.exclude(submission=FluxTask.Submission.UNSENT)
+    return tasks.exists() or TaskImage.objects.to_store(now=moment).exists()
 
 
 # ---------------------------------------------------------------- lease
@@ -245,14 +252,7 @@ class _Sweep:
         return _take_lease(self.holder)
 
     def has_work_soon(self) -> bool:
-        soon = timezone.now() + timedelta(seconds=30)
-        state = channel.current()
-        tasks = FluxTask.objects.unfinished().filter(next_action_at__lte=soon)
-        if state.connection is None:
-            tasks = tasks.none()
-        elif not state.is_open:
-            tasks = tasks.exclude(submission=FluxTask.Submission.UNSENT)
-        return tasks.exists() or TaskImage.objects.to_store(now=soon).exists()
+        return _is_work_due(timezone.now() + timedelta(seconds=30))
 
     # ------------------------------------------------------------ one round
     def _tick(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.shortcuts import get_object_or_404
@@ -74,6 +76,21 @@ def _key_conflict() -> Conflict:
     return Conflict(_("This Idempotency-Key was used for another request."), "idempotency_conflict")
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what the lifecycle may refuse into the replies of the API."""
+    try:
+        yield
+    except catalogue.InvalidRequest as error:
+        raise invalid(error) from error
+    except channel.ChannelClosed as error:
+        raise not_accepting(error) from error
+    except lifecycle.CannotPay as error:
+        raise cannot_pay(error) from error
+    except lifecycle.IdempotencyConflict as error:
+        raise _key_conflict() from error
+
+
 def _read_key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > MAX_KEY_LENGTH or not key.isprintable():
@@ -122,18 +139,10 @@ class _CreateView(APIView):
     def _create(self, request: Request) -> Response:
         key = _read_key(request)
         order = _read_order(request, with_images=self.with_images)
-        try:
+        with _refusals():
             task = intake.place(
                 user=request.user, order=order, idempotency_key=key, now=timezone.now()
             )
-        except catalogue.InvalidRequest as error:
-            raise invalid(error) from error
-        except channel.ChannelClosed as error:
-            raise not_accepting(error) from error
-        except lifecycle.CannotPay as error:
-            raise cannot_pay(error) from error
-        except lifecycle.IdempotencyConflict as error:
-            raise _key_conflict() from error
         return Response(serializers.represent(task), status=status.HTTP_202_ACCEPTED)
 
 
@@ -258,18 +267,10 @@ class RetryView(APIView):
         task = own_task(request, task_id)
         if not task.is_finished:
             raise Conflict(_("The task has not ended yet."), "not_ended")
-        try:
+        with _refusals():
             again = lifecycle.retry(
                 task=task, idempotency_key=_read_key(request), now=timezone.now()
             )
-        except catalogue.InvalidRequest as error:
-            raise invalid(error) from error
-        except channel.ChannelClosed as error:
-            raise not_accepting(error) from error
-        except lifecycle.CannotPay as error:
-            raise cannot_pay(error) from error
-        except lifecycle.IdempotencyConflict as error:
-            raise _key_conflict() from error
         polling.kick_on_commit()
         return Response(serializers.represent(again), status=status.HTTP_202_ACCEPTED)
 
