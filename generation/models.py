@@ -61,6 +61,13 @@ class FluxConfig(models.Model):
         validators=[MinValueValidator(1)],
         help_text=_("Tasks at the provider at the same time; the others wait here, fairly."),
     )
+    max_concurrent_per_member = models.PositiveIntegerField(
+        _("concurrent tasks per member"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("So many of one member's tasks at the provider at most; empty: no limit."),
+    )
     default_model = models.CharField(
         _("default model"), max_length=100, default=catalogue.DEFAULT_MODEL
     )
@@ -76,6 +83,13 @@ class FluxConfig(models.Model):
         editable=False,
         help_text=_("Which environment variables were last taken over."),
     )
+    # The breaker: the provider refuses our key or our account, so nothing new is sent until
+    # `probe_at`, when one task tries (generation/channel.py).
+    refused_at = models.DateTimeField(null=True, blank=True, editable=False)
+    refusal_code = models.CharField(max_length=40, blank=True, default="", editable=False)
+    refusal_detail = models.TextField(blank=True, default="", editable=False)
+    probe_at = models.DateTimeField(null=True, blank=True, editable=False)
+    probes = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -240,6 +254,15 @@ class FluxTask(ImageTask):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancel_sent_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
+    webhook_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When the provider first called about it.")
+    )
+    late_result_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("Since when a result is known that came too late.")
+    )
+    recover_requested_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("Since when its late result is being asked for.")
+    )
 
     objects = FluxTaskQuerySet.as_manager()
 
