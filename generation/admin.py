@@ -56,6 +56,7 @@ class FluxConfigForm(forms.ModelForm):
             "auth_scheme",
             "timeout",
             "max_concurrent_tasks",
+            "max_concurrent_per_member",
             "default_model",
         ]
 
@@ -107,7 +108,14 @@ class FluxConfigAdmin(admin.ModelAdmin):
         ),
         (
             gettext_lazy("Limits"),
-            {"fields": ["timeout", "max_concurrent_tasks", "default_model"]},
+            {
+                "fields": [
+                    "timeout",
+                    "max_concurrent_tasks",
+                    "max_concurrent_per_member",
+                    "default_model",
+                ]
+            },
         ),
     ]
 
@@ -127,6 +135,7 @@ class FluxConfigAdmin(admin.ModelAdmin):
         return super().get_object(request, object_id, from_field)
 
     def save_model(self, request: HttpRequest, obj: FluxConfig, form: Any, change: bool) -> None:  # noqa: FBT001
+        obj.close_breaker()
         super().save_model(request, obj, form, change)
         polling.kick_on_commit()
 
@@ -201,7 +210,7 @@ class FluxTaskAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     readonly_fields = ["pictures"]
     inlines = [TaskInputInline]
-    actions = ["cancel"]
+    actions = ["cancel", "recover"]
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["lease_token", "body_hash"]
@@ -220,6 +229,24 @@ class FluxTaskAdmin(ReadOnlyAdmin):
         count = sum(lifecycle.cancel(task=task, now=now) for task in queryset)
         polling.kick_on_commit()
         messages.success(request, _("Cancelled or asked to stop: %(count)d") % {"count": count})
+
+    @admin.action(
+        description=gettext_lazy("Ask the provider for late results of the selected tasks"),
+        permissions=["cancel"],
+    )
+    def recover(self, request: HttpRequest, queryset: QuerySet[FluxTask]) -> None:
+        now = timezone.now()
+        asked, unpaid = 0, 0
+        for task in queryset.select_related("user"):
+            try:
+                asked += lifecycle.recover(task=task, now=now)
+            except lifecycle.CannotPay:
+                unpaid += 1
+        polling.kick_on_commit()
+        messages.success(request, _("Asked for again: %(count)d") % {"count": asked})
+        if unpaid:
+            text = _("Members without the credits for their late result: %(count)d")
+            messages.warning(request, text % {"count": unpaid})
 
 
 @admin.register(MidjourneyTask, JimengTask)

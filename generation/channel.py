@@ -2,21 +2,31 @@
 
 A site with a key draws with fal (or a relay); one without draws with the sandbox while
 `./run` keeps it running; otherwise nothing can be drawn and the pages say so.
+
+A breaker guards the account: once the provider refuses the key or the account itself, nothing
+new is sent, because every further task would meet the same. New tasks are still accepted and
+wait; from time to time one of them tries, and the first that is taken closes the breaker, as
+does saving the configuration. Running tasks are followed all the while.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db.models import F
 from django.utils.crypto import salted_hmac
 
 from generation import fields
 from generation.models import FluxConfig
 from generation.providers.fal import Connection, FalClient
+
+#: How long an open breaker waits before one task may try: longer each time, up to the last.
+PROBE_AFTER = (30, 60, 120, 300, 900)
 
 Mode = Literal["fal", "sandbox", "off", "not_configured", "key_unreadable"]
 
@@ -49,6 +59,17 @@ class Channel:
         base = urlsplit(self.connection.base_url).hostname if self.connection else None
         return (*settings.RESULT_HOSTS, *([base] if base else []))
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the breaker is open. What is accepted waits."""
+        return self.is_open and self.config.refused_at is not None
+
+    def may_send(self, now: datetime) -> bool:
+        """Tell whether anything new may be sent: always while open, unless the breaker waits."""
+        if not self.is_refused:
+            return self.is_open
+        return self.config.probe_at is None or now >= self.config.probe_at
+
     def provider(self) -> FalClient:
         """Return the client for this connection. Raises ChannelClosed."""
         if self.connection is None:
@@ -80,8 +101,47 @@ def apply_environment() -> FluxConfig:
         config.base_url = settings.FAL_BASE_URL
     if settings.FAL_AUTH_SCHEME:
         config.auth_scheme = settings.FAL_AUTH_SCHEME
+    config.close_breaker()
     config.save()
     return config
+
+
+# ---------------------------------------------------------------- the breaker
+def open_breaker(*, code: str, detail: str, now: datetime) -> bool:
+    """Note that the provider refuses us. False: it is known already.
+
+    `code` is an entry of generation/errors.py, `detail` what the provider said.
+    """
+    closed = FluxConfig.objects.filter(pk=FluxConfig.PK, refused_at=None)
+    # Looked at first: with a refused key every poll comes by here.
+    if not closed.exists():
+        return False
+    opened = closed.update(
+        refused_at=now,
+        refusal_code=code,
+        refusal_detail=detail,
+        probes=0,
+        probe_at=now + timedelta(seconds=PROBE_AFTER[0]),
+    )
+    return opened == 1
+
+
+def begin_probe(*, config: FluxConfig, now: datetime) -> bool:
+    """Claim the right to let one task try. False: it is not time yet, or somebody else did."""
+    wait = PROBE_AFTER[min(config.probes + 1, len(PROBE_AFTER) - 1)]
+    claimed = FluxConfig.objects.filter(
+        pk=FluxConfig.PK, refused_at__isnull=False, probe_at=config.probe_at, probe_at__lte=now
+    ).update(probes=F("probes") + 1, probe_at=now + timedelta(seconds=wait))
+    return claimed == 1
+
+
+def close_breaker() -> bool:
+    """Note that the provider takes our requests again. False: nobody had noted otherwise."""
+    refused = FluxConfig.objects.filter(pk=FluxConfig.PK, refused_at__isnull=False)
+    closed = refused.update(
+        refused_at=None, refusal_code="", refusal_detail="", probe_at=None, probes=0
+    )
+    return closed == 1
 
 
 def has_key() -> bool:

@@ -99,6 +99,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         advice=_("Try again, or choose a quicker model."),
         action="retry",
     ),
+    "stopped": Explanation(
+        cause=_("The picture was not ready in time, and the provider stopped drawing it."),
+        advice=_("Try again, or choose a quicker model."),
+        action="retry",
+    ),
     "cancelled": Explanation(
         cause=_("The task was cancelled."),
         advice=_("Run it again whenever you like."),

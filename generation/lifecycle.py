@@ -7,6 +7,8 @@
     look ─ one question to the provider; no database
     record_look ─ progress, SUCCESS with pictures, FAILED or CANCELLED
     cancel ─ at once while not sent, else a wish the provider is told
+    hear_of ─ the provider calls: look now, or learn which request a lost answer was about
+    recover ─ asks once more for what came too late; charged only if it delivers
     store ─ copies a finished picture into our storage
 
 Every transition is a conditional update whose row count is checked, so that two workers on
@@ -30,7 +32,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils.translation import gettext_noop as _
 
 from credits import ledger, pricing
@@ -38,6 +40,7 @@ from generation import catalogue, channel, storage
 from generation.models import FluxTask, TaskImage, TaskInput, Upload
 from generation.providers.base import (
     Cancelled,
+    OperatorNeeded,
     OutcomeUnknown,
     Progress,
     Provider,
@@ -56,6 +59,10 @@ Submission = FluxTask.Submission
 
 #: Longer than a submit can take: after this a task still UNKNOWN belongs to a dead worker.
 SUBMIT_LEASE = timedelta(seconds=180)
+#: An answer to a submit that was lost may still be made good by a webhook for so long.
+WEBHOOK_PATIENCE = timedelta(seconds=60)
+#: What could not be sent for this long ends, and its credits go back.
+WAIT_AT_MOST = timedelta(hours=24)
 #: A request the provider denies knowing for this long is lost.
 MISSING_PATIENCE = timedelta(seconds=60)
 #: How long to wait before sending again what provably was not sent: doubled, up to the last.
@@ -63,6 +70,12 @@ RESEND_AFTER = (2, 4, 8, 15, 30, 60)
 #: How long to wait before fetching a picture again, in seconds; then it waits for staff.
 STORE_AGAIN_AFTER = (2, 10, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 STORE_LEASE = timedelta(seconds=180)
+#: Ends after which the provider may still have a result.
+LATE_CODES = ("timeout", "submit_unknown", "internal")
+#: fal keeps results for 30 days.
+RESULTS_KEPT = timedelta(days=30)
+#: How long a late result is asked for at a time.
+RECOVER_PATIENCE = timedelta(minutes=10)
 
 
 class IdempotencyConflict(Exception):
@@ -149,6 +162,12 @@ def _reference(task: FluxTask) -> str:
     return f"{TaskImage.Source.FLUX}:{task.pk}"
 
 
+def _late_reference(task: FluxTask) -> str:
+    """Return the name under which the ledger knows what a late result cost. The task's own
+    reservation was released when its time was up, and stays so."""
+    return f"{_reference(task)}:late"
+
+
 # ---------------------------------------------------------------- create
 def create(
     *,
@@ -211,7 +230,7 @@ def create(
             task.save(force_insert=True)
             TaskInput.objects.bulk_create(inputs)
             if task.cost_reserved:
-                _reserve(task)
+                _reserve(task, amount=task.cost_reserved, reference=_reference(task))
     except IntegrityError:
         # The same key came twice at once; whoever lost the race answers like the winner.
         known = _by_idempotency_key(user, idempotency_key, body_hash) if idempotency_key else None
@@ -221,9 +240,9 @@ def create(
     return task
 
 
-def _reserve(task: FluxTask) -> None:
+def _reserve(task: FluxTask, *, amount: int, reference: str) -> None:
     try:
-        ledger.reserve(user=task.user, amount=task.cost_reserved, reference=_reference(task))
+        ledger.reserve(user=task.user, amount=amount, reference=reference)
     except ledger.InsufficientCredits as error:
         raise CannotPay.insufficient(needed=error.needed, balance=error.balance) from error
     except ledger.BudgetExceeded as error:
@@ -283,7 +302,9 @@ def begin_submission(*, task: FluxTask, now: datetime) -> bool:
     return claimed == 1
 
 
-def send(*, task: FluxTask, provider: Provider) -> Submitted | ProviderFailure:
+def send(
+    *, task: FluxTask, provider: Provider, webhook_url: str = ""
+) -> Submitted | ProviderFailure:
     """Send a claimed task, once. Touches no database: `task.inputs` must be prefetched."""
     endpoint = catalogue.find_endpoint(task.endpoint)
     if endpoint is None:
@@ -298,7 +319,7 @@ def send(*, task: FluxTask, provider: Provider) -> Submitted | ProviderFailure:
     except storage.CannotStore as error:
         return Refused("input_missing", str(error))
     try:
-        return provider.submit(endpoint=task.endpoint, payload=payload)
+        return provider.submit(endpoint=task.endpoint, payload=payload, webhook_url=webhook_url)
     except ProviderFailure as failure:
         return failure
 
@@ -309,31 +330,62 @@ def record_submission(
     outcome: Submitted | ProviderFailure,
     timeout: timedelta,
     now: datetime,
+    awaits_webhook: bool = False,
 ) -> None:
-    """Write down what became of `send`. `timeout` is the time the provider gets from now."""
+    """Write down what became of `send`. `timeout` is the time the provider gets from now.
+
+    `awaits_webhook`: a lost answer may still be made good by a call of the provider. Nothing
+    changes if it has called already.
+    """
     claimed = FluxTask.objects.filter(
         pk=task.pk, status=Status.PENDING, submission=Submission.UNKNOWN
     )
     if isinstance(outcome, Submitted):
         claimed.update(
-            submission=Submission.ACCEPTED,
-            status=Status.IN_QUEUE,
-            request_id=outcome.request_id,
+            **_accepted(outcome.request_id, timeout=timeout, now=now),
             queue_position=outcome.queue_position,
-            accepted_at=now,
-            deadline_at=now + timeout,
             next_action_at=now + timedelta(milliseconds=300),
-            updated_at=now,
         )
-    elif isinstance(outcome, Unavailable):
+    elif isinstance(outcome, Unavailable | OperatorNeeded):
         _send_later(claimed, task, outcome, now=now)
+    elif isinstance(outcome, OutcomeUnknown) and awaits_webhook:
+        claimed.update(
+            error_message=outcome.detail, next_action_at=now + WEBHOOK_PATIENCE, updated_at=now
+        )
     else:
         if isinstance(outcome, OutcomeUnknown):
             logger.warning("task %s: submit with unknown outcome: %s", task.pk, outcome.detail)
-        fail(task=task, code=outcome.code, detail=outcome.detail, now=now)
+        fail_submission(task=task, code=outcome.code, detail=outcome.detail, now=now)
 
 
-def _send_later(claimed: Any, task: FluxTask, outcome: Unavailable, *, now: datetime) -> None:
+def _accepted(request_id: str, *, timeout: timedelta, now: datetime) -> dict[str, Any]:
+    """Return what is written down of a task once the provider is known to have it."""
+    return {
+        "submission": Submission.ACCEPTED,
+        "status": Status.IN_QUEUE,
+        "request_id": request_id,
+        "error_message": "",
+        "accepted_at": now,
+        "deadline_at": now + timeout,
+        "updated_at": now,
+    }
+
+
+def fail_submission(*, task: FluxTask, code: str, now: datetime, detail: str = "") -> bool:
+    """End a task that was being sent. False: it is no longer in that state."""
+    being_sent = Q(submission=Submission.UNKNOWN)
+    return _end(
+        task=task, status=Status.FAILED, code=code, detail=detail, now=now, only_if=being_sent
+    )
+
+
+def fail_waiting(*, task: FluxTask, code: str, now: datetime) -> bool:
+    """End a task that waited too long to be sent. False: it is no longer waiting."""
+    waiting = Q(submission=Submission.UNSENT)
+    return _end(task=task, status=Status.FAILED, code=code, now=now, only_if=waiting)
+
+
+def _send_later(claimed: Any, task: FluxTask, outcome: ProviderFailure, *, now: datetime) -> None:
     """Put a task back in line that provably was not taken, unless it was cancelled meanwhile."""
     wait = RESEND_AFTER[min(task.retry_count, len(RESEND_AFTER) - 1)]
     back_in_line = claimed.filter(cancel_requested_at=None).update(
@@ -360,6 +412,8 @@ class Look:
 def wants_cancel(*, task: FluxTask, now: datetime) -> bool:
     """Tell whether the provider should be told to stop: by wish, or because time is up."""
     overdue = task.deadline_at is not None and now >= task.deadline_at
+    if task.recover_requested_at:
+        return False
     return task.cancel_sent_at is None and (task.cancel_requested_at is not None or overdue)
 
 
@@ -393,7 +447,9 @@ def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:
     if look.cancel_sent:
         FluxTask.objects.filter(pk=task.pk, cancel_sent_at=None).update(cancel_sent_at=now)
     outcome = look.outcome
-    if isinstance(outcome, Result):
+    if task.recover_requested_at:
+        _record_late_look(task, outcome, now=now)
+    elif isinstance(outcome, Result):
         deliver(task=task, result=outcome, now=now)
     elif isinstance(outcome, Refused):
         fail(task=task, code=outcome.code, detail=outcome.detail, now=now)
@@ -445,47 +501,57 @@ def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
 
     Charged is what was delivered, at the price of the day it was asked for.
     """
-    started = task.submitted_at or task.created_at
-    delivered_pictures = min(len(result.pictures), task.num_images)
-    charged = task.cost_reserved * delivered_pictures // task.num_images
+    charged = _charge(task, result)
     with transaction.atomic():
-        delivered = (
-            FluxTask.objects.unfinished()
-            .filter(pk=task.pk, submission=Submission.ACCEPTED)
-            .update(
-                status=Status.SUCCESS,
-                image_url=result.pictures[0].url,
-                result_seed=result.seed,
-                billable_units=result.billable_units,
-                generation_time=(now - started).total_seconds(),
-                queue_position=None,
-                error_message="",
-                cost_charged=charged,
-                completed_at=now,
-                next_action_at=None,
-                updated_at=now,
-            )
-        )
-        if delivered != 1:
+        accepted = FluxTask.objects.unfinished().filter(pk=task.pk, submission=Submission.ACCEPTED)
+        if not _deliver(accepted, task, result, charged=charged, now=now):
             return False
-        TaskImage.objects.bulk_create(
-            TaskImage(
-                user_id=task.user_id,
-                source=TaskImage.Source.FLUX,
-                task_id=task.pk,
-                position=position,
-                provider_url=picture.url,
-                width=picture.width,
-                height=picture.height,
-                content_type=picture.content_type,
-                is_nsfw=picture.is_nsfw,
-                created_at=now,
-                next_action_at=now,
-            )
-            for position, picture in enumerate(result.pictures)
-        )
         if task.cost_reserved:
             ledger.settle(reference=_reference(task), charged=charged)
+    return True
+
+
+def _charge(task: FluxTask, result: Result) -> int:
+    delivered = min(len(result.pictures), task.num_images)
+    return task.cost_reserved * delivered // task.num_images
+
+
+def _deliver(tasks: Any, task: FluxTask, result: Result, *, charged: int, now: datetime) -> bool:
+    """Write the pictures down if the task is still among `tasks`."""
+    started = task.submitted_at or task.created_at
+    delivered = tasks.update(
+        status=Status.SUCCESS,
+        image_url=result.pictures[0].url,
+        result_seed=result.seed,
+        billable_units=result.billable_units,
+        generation_time=(now - started).total_seconds(),
+        queue_position=None,
+        error_code="",
+        error_message="",
+        cost_charged=charged,
+        completed_at=now,
+        next_action_at=None,
+        recover_requested_at=None,
+        updated_at=now,
+    )
+    if delivered != 1:
+        return False
+    TaskImage.objects.bulk_create(
+        TaskImage(
+            user_id=task.user_id,
+            source=TaskImage.Source.FLUX,
+            task_id=task.pk,
+            position=position,
+            provider_url=picture.url,
+            width=picture.width,
+            height=picture.height,
+            content_type=picture.content_type,
+            is_nsfw=picture.is_nsfw,
+            created_at=now,
+            next_action_at=now,
+        )
+        for position, picture in enumerate(result.pictures)
+    )
     return True
 
 
@@ -496,12 +562,18 @@ def fail(*, task: FluxTask, code: str, now: datetime, detail: str = "") -> bool:
 
 
 def _end(
-    *, task: FluxTask, status: FluxTask.Status, code: str, now: datetime, detail: str = ""
+    *,
+    task: FluxTask,
+    status: FluxTask.Status,
+    code: str,
+    now: datetime,
+    detail: str = "",
+    only_if: Q | None = None,
 ) -> bool:
     with transaction.atomic():
         ended = (
             FluxTask.objects.unfinished()
-            .filter(pk=task.pk)
+            .filter(only_if or Q(), pk=task.pk)
             .update(
                 status=status,
                 error_code=code,
@@ -543,6 +615,112 @@ def cancel(*, task: FluxTask, now: datetime) -> bool:
         # Only an accepted task is looked at sooner: one being sent keeps its sender's lease.
         asked.filter(submission=Submission.ACCEPTED).update(next_action_at=now)
         return asked.update(cancel_requested_at=now, updated_at=now) == 1
+
+
+# ---------------------------------------------------------------- calls and late results
+def hear_of(*, task_id: str, request_id: str, now: datetime) -> bool:
+    """The provider says that it is done with a request of ours: look now.
+
+    Believed only as far as a poll would be: it brings the next look forward. A task whose
+    submit has not been answered is accepted by it, because only the provider knows the address
+    of the call. One that has ended without its result is marked, for `recover`. False: there is
+    nothing to do, such as at a call that is repeated.
+    """
+    tasks = FluxTask.objects.filter(pk=task_id, webhook_at=None)
+    known = tasks.filter(submission=Submission.ACCEPTED, request_id=request_id)
+    being_sent = tasks.filter(status=Status.PENDING, submission=Submission.UNKNOWN)
+    lost = tasks.filter(status=Status.FAILED, submission=Submission.UNKNOWN)
+    called = {"webhook_at": now, "updated_at": now}
+    # Any of these may change between two statements, but only towards a later one.
+    if being_sent.exists():
+        timeout = timedelta(seconds=channel.load_config().timeout)
+        accepted = _accepted(request_id, timeout=timeout, now=now)
+        if being_sent.update(**accepted, webhook_at=now, next_action_at=now):
+            return True
+    if known.filter(status__in=FluxTask.UNFINISHED).update(**called, next_action_at=now):
+        return True
+    late = {**called, "late_result_at": now}
+    if known.filter(status=Status.FAILED, error_code__in=LATE_CODES).update(**late):
+        return True
+    return bool(
+        lost.update(**late, submission=Submission.ACCEPTED, request_id=request_id, accepted_at=now)
+    )
+
+
+def is_recoverable(*, task: FluxTask, now: datetime) -> bool:
+    """Tell whether the provider may have a result that came too late for this task."""
+    return (
+        task.status == Status.FAILED
+        and task.submission == Submission.ACCEPTED
+        and task.error_code in LATE_CODES
+        and task.recover_requested_at is None
+        and now - (task.accepted_at or task.created_at) < RESULTS_KEPT
+    )
+
+
+def recover(*, task: FluxTask, now: datetime) -> bool:
+    """Ask the provider once more for the result of a task that was given up.
+
+    Nothing is reserved: it is charged if and when it delivers, at the old price. False: there
+    is nothing to ask for, or it is being asked for already. Raises CannotPay when the member
+    could not pay for it now.
+    """
+    if not is_recoverable(task=task, now=now):
+        return False
+    balance = balance_of(user=task.user)
+    if balance is not None and balance < task.cost_reserved:
+        raise CannotPay.insufficient(needed=task.cost_reserved, balance=balance)
+    given_up = FluxTask.objects.filter(
+        pk=task.pk, status=Status.FAILED, error_code=task.error_code, recover_requested_at=None
+    )
+    asked = given_up.update(
+        recover_requested_at=now, missing_since=None, next_action_at=now, updated_at=now
+    )
+    return asked == 1
+
+
+def _record_late_look(
+    task: FluxTask, outcome: Progress | Result | ProviderFailure, *, now: datetime
+) -> None:
+    if isinstance(outcome, Result):
+        try:
+            _deliver_late(task, outcome, now=now)
+        except CannotPay as error:
+            _stop_recovering(task, code=task.error_code, detail=str(error), now=now)
+    elif isinstance(outcome, Refused | Cancelled | RequestNotFound):
+        # There is none and never will be; its own reason says more than "too late".
+        code = "stopped" if isinstance(outcome, Cancelled) else outcome.code
+        _stop_recovering(task, code=code, detail=outcome.detail, now=now)
+    elif task.recover_requested_at and now - task.recover_requested_at >= RECOVER_PATIENCE:
+        detail = outcome.detail if isinstance(outcome, ProviderFailure) else ""
+        _stop_recovering(task, code=task.error_code, detail=detail, now=now)
+
+
+def _deliver_late(task: FluxTask, result: Result, *, now: datetime) -> None:
+    charged = _charge(task, result)
+    with transaction.atomic():
+        recovering = FluxTask.objects.filter(
+            pk=task.pk, status=Status.FAILED, recover_requested_at__isnull=False
+        )
+        if not _deliver(recovering, task, result, charged=charged, now=now):
+            return
+        if charged:
+            reference = _late_reference(task)
+            _reserve(task, amount=charged, reference=reference)
+            ledger.settle(reference=reference, charged=charged)
+
+
+def _stop_recovering(task: FluxTask, *, code: str, detail: str, now: datetime) -> None:
+    FluxTask.objects.filter(
+        pk=task.pk, status=Status.FAILED, recover_requested_at__isnull=False
+    ).update(
+        error_code=code,
+        error_message=detail,
+        recover_requested_at=None,
+        late_result_at=None,
+        next_action_at=None,
+        updated_at=now,
+    )
 
 
 # ---------------------------------------------------------------- pictures

@@ -114,6 +114,12 @@ class FluxConfig(models.Model):
         """Return the key in clear. Raises fields.KeyUnreadable."""
         return fields.decrypt(self.api_key)
 
+    def close_breaker(self) -> None:
+        """Forget that the provider refused us: something was changed, so it is tried anew."""
+        self.refused_at = self.probe_at = None
+        self.refusal_code = self.refusal_detail = ""
+        self.probes = 0
+
     def masked_api_key(self) -> str:
         """Return `••••1234`, "" without a key, `????` for one that cannot be decrypted."""
         try:
@@ -156,9 +162,13 @@ class FluxTaskQuerySet(models.QuerySet["FluxTask"]):
     def unfinished(self) -> FluxTaskQuerySet:
         return self.filter(status__in=FluxTask.UNFINISHED)
 
+    def sent(self) -> FluxTaskQuerySet:
+        """Tasks the provider has, or may have; ended ones too, whose result may still come."""
+        return self.exclude(submission=FluxTask.Submission.UNSENT)
+
     def at_provider(self) -> FluxTaskQuerySet:
         """Tasks that take a slot: sent, or perhaps sent, and not ended."""
-        return self.unfinished().exclude(submission=FluxTask.Submission.UNSENT)
+        return self.unfinished().sent()
 
     def waiting(self) -> FluxTaskQuerySet:
         return self.filter(status=FluxTask.Status.PENDING, submission=FluxTask.Submission.UNSENT)

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import random
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -40,7 +41,14 @@ from django_q.tasks import async_task
 
 from generation import channel, lifecycle
 from generation.ids import new_token
-from generation.models import FluxTask, SweepLease, TaskImage
+from generation.models import FluxConfig, FluxTask, SweepLease, TaskImage
+from generation.providers.base import (
+    OperatorNeeded,
+    ProviderFailure,
+    Submitted,
+    Throttled,
+    Unavailable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +68,17 @@ DRAIN_SECONDS = 100.0
 DATABASE_SECONDS = 1.0
 #: A called sweep that has not begun by then is called again: its message may be lost.
 CALL_AGAIN_AFTER = timedelta(seconds=10)
-THREADS = 16
-#: Tasks asked about at the same time.
-MAX_IN_FLIGHT = 64
+#: Requests sent side by side, and tasks chosen for it at a time.
+SENDERS = 16
+SEND_BATCH = 64
+#: Questions asked side by side, and tasks claimed for it at a time.
+ASKERS = 64
+ASK_BATCH = 500
+#: Questions a second at most. With more tasks than can be asked every second, each is asked
+#: more rarely: what one processor core can ask, and what is polite.
+MAX_ASKED_PER_SECOND = 2000
+#: Seconds without a submit after one that could not be delivered.
+HOLD_SECONDS = 1.0
 #: Due work that nobody touched for this long, with no sweep alive, means a hung cluster.
 STUCK_AFTER = timedelta(seconds=20)
 
@@ -117,11 +133,11 @@ def cluster_is_stuck() -> bool:
 def _is_work_due(moment: datetime) -> bool:
     """Tell whether there is something that a sweep can move at that moment."""
     state = channel.current()
-    tasks = FluxTask.objects.unfinished().filter(next_action_at__lte=moment)
+    tasks = FluxTask.objects.filter(next_action_at__lte=moment)
     if state.connection is None:
         tasks = tasks.none()
-    elif not state.is_open:
-        tasks = tasks.exclude(submission=FluxTask.Submission.UNSENT)
+    elif not state.may_send(moment):
+        tasks = tasks.sent()
     return tasks.exists() or TaskImage.objects.to_store(now=moment).exists()
 
 
@@ -191,21 +207,26 @@ def _ending_gently(run: _Sweep) -> Iterator[None]:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-@dataclass
-class _Sweep:
-    """One sweep: a thread pool for the network, and this thread alone for the database."""
+#: Writes down what came back about a task.
+_Recorder = Callable[[FluxTask, Any], None]
+_Back = tuple[FluxTask, _Recorder, Future[Any]]
 
-    holder: str
-    pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="sweep")
-    )
-    # Futures in flight, with the task they are about and what to do with their outcome.
-    in_flight: dict[Future[Any], tuple[FluxTask, Callable[[Any], None]]] = field(
-        default_factory=dict
-    )
-    renewed_at: float = 0.0
-    worked_at: float = field(default_factory=time.monotonic)
-    stopped: bool = False
+
+class _Sweep:
+    """One sweep: threads for the network, and the thread that runs it for the database."""
+
+    def __init__(self, *, holder: str) -> None:
+        self.holder = holder
+        self.stopped = False
+        self._senders = ThreadPoolExecutor(SENDERS, thread_name_prefix="send")
+        self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="ask")
+        # What is under way, by task, and what has come back and is to be written down.
+        self._in_flight: dict[str, FluxTask] = {}
+        self._back: queue.SimpleQueue[_Back] = queue.SimpleQueue()
+        self._renewed_at = 0.0
+        self._worked_at = time.monotonic()
+        self._send_after = self._ask_after = 0.0
+        self._paces = _Paces()
 
     def stop(self) -> None:
         self.stopped = True
@@ -217,9 +238,9 @@ class _Sweep:
                     return
                 self._tick()
                 self._harvest(TICK_SECONDS)
-                if self.in_flight or self.has_work_soon():
-                    self.worked_at = time.monotonic()
-                elif time.monotonic() - self.worked_at > idle:
+                if self._in_flight or self.has_work_soon():
+                    self._worked_at = time.monotonic()
+                elif time.monotonic() - self._worked_at > idle:
                     return
             except NO_DATABASE:
                 self._wait_for_database()
@@ -238,18 +259,21 @@ class _Sweep:
         time.sleep(DATABASE_SECONDS)
 
     def _is_sending(self) -> bool:
-        return any(
-            task.submission == FluxTask.Submission.UNSENT for task, _ in self.in_flight.values()
-        )
+        unsent = FluxTask.Submission.UNSENT
+        return any(task.submission == unsent for task in self._in_flight.values())
 
     def close(self) -> None:
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._senders, self._askers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _keep_lease(self) -> bool:
-        if time.monotonic() - self.renewed_at < LEASE_SECONDS / 4:
+        if time.monotonic() - self._renewed_at < LEASE_SECONDS / 4:
             return True
-        self.renewed_at = time.monotonic()
-        return _take_lease(self.holder)
+        self._renewed_at = time.monotonic()
+        if not _take_lease(self.holder):
+            return False
+        _end_what_waited_too_long()
+        return True
 
     def has_work_soon(self) -> bool:
         return _is_work_due(timezone.now() + timedelta(seconds=30))
@@ -261,108 +285,194 @@ class _Sweep:
         state = channel.current()
         if state.connection is None:
             return
-        timeout = timedelta(seconds=state.config.timeout)
+        if time.monotonic() >= self._send_after:
+            self._send_due(state, now)
+        if time.monotonic() >= self._ask_after:
+            self._ask_due(state, now)
+
+    def _send_due(self, state: channel.Channel, now: datetime) -> None:
+        if not state.may_send(now):
+            return
+        tasks = _to_send(state.config, now, most=1 if state.is_refused else SEND_BATCH)
+        if tasks and state.is_refused and not channel.begin_probe(config=state.config, now=now):
+            return
         provider = state.provider()
-        limit = state.config.max_concurrent_tasks if state.is_open else 0
-        for task in self._to_send(now, limit):
+        record = self._recorder_of_submission(state)
+        for task in tasks:
             if lifecycle.begin_submission(task=task, now=now):
-                self._start(task, _recorder_of_submission(task, timeout), lifecycle.send, provider)
-        for task in self._to_ask(now):
+                self._start(self._senders, task, record, lifecycle.send, provider=provider)
+
+    def _recorder_of_submission(self, state: channel.Channel) -> _Recorder:
+        timeout = timedelta(seconds=state.config.timeout)
+
+        def record(task: FluxTask, outcome: Submitted | ProviderFailure) -> None:
+            lifecycle.record_submission(
+                task=task, outcome=outcome, timeout=timeout, now=timezone.now()
+            )
+            if isinstance(outcome, Submitted):
+                if state.is_refused and channel.close_breaker():
+                    logger.warning("the provider takes requests again")
+            elif isinstance(outcome, Unavailable):
+                # The next one would meet the same; the line waits a little instead.
+                self._send_after = time.monotonic() + (outcome.retry_after or HOLD_SECONDS)
+            else:
+                _follow_breaker(outcome)
+
+        return record
+
+    def _ask_due(self, state: channel.Channel, now: datetime) -> None:
+        room = ASK_BATCH - len(self._in_flight)
+        if room <= 0:
+            return
+        provider = state.provider()
+        for task in _claim_to_ask(self.holder, now, most=room, paces=self._paces):
+            if task.pk in self._in_flight:
+                continue  # Asked before, and still waiting for the answer.
             if task.submission == FluxTask.Submission.UNKNOWN:
                 # Its sender's lease has run out: it died between asking and writing down.
-                lifecycle.fail(task=task, code="submit_unknown", now=now)
+                lifecycle.fail_submission(task=task, code="submit_unknown", now=now)
                 continue
             cancel = lifecycle.wants_cancel(task=task, now=now)
-            self._start(task, _recorder_of_look(task), lifecycle.look, provider, cancel=cancel)
+            self._start(
+                self._askers,
+                task,
+                self._record_look,
+                lifecycle.look,
+                provider=provider,
+                cancel=cancel,
+            )
+
+    def _record_look(self, task: FluxTask, look: lifecycle.Look) -> None:
+        lifecycle.record_look(task=task, look=look, now=timezone.now())
+        if isinstance(look.outcome, Throttled):
+            self._ask_after = time.monotonic() + (look.outcome.retry_after or HOLD_SECONDS)
+        elif isinstance(look.outcome, ProviderFailure):
+            _follow_breaker(look.outcome)
 
     def _start(
         self,
+        pool: ThreadPoolExecutor,
         task: FluxTask,
-        record: Callable[[Any], None],
+        record: _Recorder,
         ask: Callable[..., Any],
-        provider: Any,
         **arguments: Any,
     ) -> None:
-        future = self.pool.submit(ask, task=task, provider=provider, **arguments)
-        self.in_flight[future] = (task, record)
+        self._in_flight[task.pk] = task
+        future = pool.submit(ask, task=task, **arguments)
+        future.add_done_callback(lambda done: self._back.put((task, record, done)))
 
     def _harvest(self, seconds: float) -> None:
-        """Write down what has come back, waiting at most `seconds` for something to come."""
-        if not self.in_flight:
+        """Write down what has come back, and what comes back within `seconds`."""
+        end = time.monotonic() + seconds
+        if not self._in_flight:
             time.sleep(seconds)
             return
-        done, _pending = wait(self.in_flight, timeout=seconds, return_when=FIRST_COMPLETED)
-        for future in done:
-            task, record = self.in_flight[future]
+        while self._in_flight and (left := end - time.monotonic()) > 0:
             try:
-                record(future.result())
-            except NO_DATABASE:
-                self._wait_for_database()
-                if task.submission == FluxTask.Submission.UNSENT:
-                    continue  # Kept, and written down once the database answers.
-            except Exception:
-                # One poisonous task must not stop the others.
-                logger.exception("task %s could not be moved on", task.pk)
-                _give_up(task)
-            del self.in_flight[future]
+                back = self._back.get(timeout=left)
+            except queue.Empty:
+                return
+            self._write_down(back)
 
-    # ------------------------------------------------------------ what is due
-    def _busy(self) -> list[str]:
-        return [task.pk for task, _record in self.in_flight.values()]
+    def _write_down(self, back: _Back) -> None:
+        task, record, future = back
+        try:
+            record(task, future.result())
+        except NO_DATABASE:
+            self._wait_for_database()
+            if task.submission == FluxTask.Submission.UNSENT:
+                self._back.put(back)  # Kept, and written down once the database answers.
+                return
+        except Exception:
+            # One poisonous task must not stop the others.
+            logger.exception("task %s could not be moved on", task.pk)
+            _give_up(task)
+        del self._in_flight[task.pk]
 
-    def _to_send(self, now: datetime, limit: int) -> list[FluxTask]:
-        """Return the tasks to send now: while there are free places, the oldest task of the
-        member with the fewest running."""
-        free = min(limit - FluxTask.objects.at_provider().count(), MAX_IN_FLIGHT)
-        if free <= 0:
-            return []
-        place = Window(RowNumber(), partition_by="user", order_by=["created_at", "id"])
-        due = FluxTask.objects.waiting().filter(next_action_at__lte=now).annotate(place=place)
-        lines: dict[int, list[FluxTask]] = {}
-        for task in due.filter(place__lte=free).order_by("created_at", "id")[:1000]:
-            lines.setdefault(task.user_id, []).append(task)
-        if not lines:
-            return []
-        running = dict(
-            FluxTask.objects.at_provider().order_by().values_list("user").annotate(n=Count("pk"))
-        )
-        chosen: list[FluxTask] = []
-        while len(chosen) < free and any(lines.values()):
-            user = min(
-                (user for user, line in lines.items() if line),
-                key=lambda user: (running.get(user, 0), lines[user][0].created_at),
-            )
-            chosen.append(lines[user].pop(0))
-            running[user] = running.get(user, 0) + 1
-        return list(
-            FluxTask.objects.filter(pk__in=[task.pk for task in chosen])
-            .prefetch_related("inputs__upload", "inputs__image")
-            .order_by("created_at", "id")
-        )
 
-    def _to_ask(self, now: datetime) -> list[FluxTask]:
-        """Claim the tasks at the provider that are due, by moving their time forward."""
-        room = MAX_IN_FLIGHT - len(self.in_flight)
-        if room <= 0:
-            return []
-        due = FluxTask.objects.at_provider().filter(next_action_at__lte=now)
-        tasks = list(due.exclude(pk__in=self._busy()).order_by("next_action_at")[:room])
-        claimed: list[FluxTask] = []
-        by_interval: dict[float, list[FluxTask]] = {}
-        for task in tasks:
-            by_interval.setdefault(ask_again_after(task, now=now), []).append(task)
-        for interval, group in by_interval.items():
-            ids = [task.pk for task in group]
-            next_time = now + timedelta(seconds=interval * random.uniform(0.9, 1.1))  # noqa: S311
-            moved = due.filter(pk__in=ids).update(next_action_at=next_time, lease_token=self.holder)
-            if moved == len(group):
-                claimed += group
-            else:
-                won = FluxTask.objects.filter(
-                    pk__in=ids, lease_token=self.holder, next_action_at=next_time
-                )
-                claimed += list(won)
-        return claimed
+def _follow_breaker(failure: ProviderFailure) -> None:
+    if isinstance(failure, OperatorNeeded) and channel.open_breaker(
+        code=failure.code, detail=failure.detail, now=timezone.now()
+    ):
+        logger.error("the provider refuses us, new tasks wait: %s", failure.detail)
+
+
+# ---------------------------------------------------------------- what is due
+def _to_send(config: FluxConfig, now: datetime, *, most: int) -> list[FluxTask]:
+    """Return the tasks to send now: while there are free places, the oldest task of the
+    member with the fewest running."""
+    due = FluxTask.objects.waiting().filter(next_action_at__lte=now)
+    if not due.exists():
+        return []
+    at_provider = FluxTask.objects.at_provider().order_by().values_list("user")
+    running = dict(at_provider.annotate(n=Count("pk")))
+    free = min(config.max_concurrent_tasks - sum(running.values()), most)
+    if free <= 0:
+        return []
+    # A task that was refused before lets the others go first: it may be the one to blame.
+    order = ["retry_count", "created_at", "id"]
+    place = Window(RowNumber(), partition_by="user", order_by=order)
+    first = due.annotate(place=place).filter(place__lte=free).order_by(*order)[:1000]
+    lines: dict[int, list[tuple[Any, ...]]] = {}
+    for row in first.values_list("user", "retry_count", "created_at", "pk"):
+        lines.setdefault(row[0], []).append(row[1:])
+    limit = config.max_concurrent_per_member or config.max_concurrent_tasks
+    chosen: list[str] = []
+    while len(chosen) < free:
+        waiting = [user for user, line in lines.items() if line and running.get(user, 0) < limit]
+        if not waiting:
+            break
+        user = min(waiting, key=lambda user: (running.get(user, 0), lines[user][0]))
+        chosen.append(lines[user].pop(0)[-1])
+        running[user] = running.get(user, 0) + 1
+    tasks = FluxTask.objects.filter(pk__in=chosen).order_by("created_at", "id")
+    return list(tasks.prefetch_related("inputs__upload", "inputs__image"))
+
+
+def _claim_to_ask(holder: str, now: datetime, *, most: int, paces: _Paces) -> list[FluxTask]:
+    """Claim sent tasks that are due, by moving their time forward."""
+    due = FluxTask.objects.sent().filter(next_action_at__lte=now)
+    # What a question needs; the prompts alone would be megabytes a second.
+    tasks = list(due.defer("prompt", "parameters").order_by("next_action_at")[:most])
+    claimed: list[FluxTask] = []
+    by_interval: dict[float, list[FluxTask]] = {}
+    for task in tasks:
+        by_interval.setdefault(paces.seconds_for(task, now=now), []).append(task)
+    for interval, group in by_interval.items():
+        ids = [task.pk for task in group]
+        next_time = now + timedelta(seconds=interval * random.uniform(0.9, 1.1))  # noqa: S311
+        moved = due.filter(pk__in=ids).update(next_action_at=next_time, lease_token=holder)
+        if moved == len(group):
+            claimed += group
+        else:
+            won = FluxTask.objects.filter(pk__in=ids, lease_token=holder, next_action_at=next_time)
+            claimed += list(won)
+    return claimed
+
+
+@dataclass
+class _Paces:
+    """How long until a task is asked about again."""
+
+    slowest: float = 0.0
+    counted_at: float = field(default=float("-inf"))
+
+    def seconds_for(self, task: FluxTask, *, now: datetime) -> float:
+        """Return the seconds until the next question: as its age wants, as their number
+        allows."""
+        if time.monotonic() - self.counted_at > 1:
+            self.counted_at = time.monotonic()
+            self.slowest = FluxTask.objects.at_provider().count() / MAX_ASKED_PER_SECOND
+        return max(ask_again_after(task, now=now), self.slowest)
+
+
+def _end_what_waited_too_long() -> None:
+    now = timezone.now()
+    forgotten = FluxTask.objects.waiting().filter(created_at__lt=now - lifecycle.WAIT_AT_MOST)
+    tasks = list(forgotten[:100])
+    code = tasks and channel.load_config().refusal_code
+    for task in tasks:
+        lifecycle.fail_waiting(task=task, code=code or "provider_unavailable", now=now)
 
 
 def _give_up(task: FluxTask) -> None:
@@ -383,18 +493,8 @@ def ask_again_after(task: FluxTask, *, now: datetime) -> float:
     if age < 3:
         return 0.4
     if age < 30:
-        return 1.0
+        return 0.75
     return 2.0 if age < 60 else 5.0 if age < 300 else 10.0
-
-
-def _recorder_of_submission(task: FluxTask, timeout: timedelta) -> Callable[[Any], None]:
-    return lambda outcome: lifecycle.record_submission(
-        task=task, outcome=outcome, timeout=timeout, now=timezone.now()
-    )
-
-
-def _recorder_of_look(task: FluxTask) -> Callable[[Any], None]:
-    return lambda look: lifecycle.record_look(task=task, look=look, now=timezone.now())
 
 
 # ---------------------------------------------------------------- pictures

@@ -1,10 +1,11 @@
-"""The contract between lifecycle and a vendor: four calls, typed replies, five failures.
+"""The contract between lifecycle and a vendor: four calls, typed replies, seven failures.
 
 A vendor's quirks stop here. What a failure means for the task is a property of its type:
 
     Refused         this request will never work              → FAILED
     Cancelled       the vendor stopped it at our wish         → CANCELLED
     Unavailable     nothing happened, or nothing was learnt   → ask again later
+    Throttled       the same, because we ask too much         → ask less for a while
     OutcomeUnknown  the request may or may not have arrived   → never send it twice
     OperatorNeeded  the account or the key is refused         → an administrator acts
     RequestNotFound the vendor does not know this request     → FAILED once it stays so
@@ -76,6 +77,10 @@ class Unavailable(ProviderFailure):
     """Nothing happened, or nothing was learnt. `retry_after` is in seconds."""
 
 
+class Throttled(Unavailable):
+    """The vendor wants to be asked less. `retry_after` is in seconds, None if it did not say."""
+
+
 class OutcomeUnknown(ProviderFailure):
     """The request may or may not have arrived."""
 
@@ -91,8 +96,10 @@ class RequestNotFound(ProviderFailure):
 class Provider(Protocol):
     """What lifecycle needs of a vendor. Every call ends within a bounded time."""
 
-    def submit(self, *, endpoint: str, payload: Mapping[str, Any]) -> Submitted:
-        """Hand over a request, once.
+    def submit(
+        self, *, endpoint: str, payload: Mapping[str, Any], webhook_url: str = ""
+    ) -> Submitted:
+        """Hand over a request, once. At `webhook_url`, if any, the vendor announces its end.
 
         Raises Refused, Unavailable, OutcomeUnknown or OperatorNeeded. Never repeats itself.
         """

@@ -10,9 +10,10 @@ from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from generation import channel
+from generation import channel, errors
 
 register = template.Library()
 
@@ -67,10 +68,55 @@ def channel_notice(context: dict[str, Any]) -> dict[str, Any]:
     request = context["request"]
     if not _is_member(request):
         return {}
-    notice = _NOTICES.get(request_channel(request).mode)
-    if notice is None:
+    state = request_channel(request)
+    is_staff = request.user.is_staff
+    if state.is_refused:
+        text = _refusal_for_staff(state) if is_staff else _refusal_for_members()
+    elif state.mode in _NOTICES:
+        text = _NOTICES[state.mode][is_staff]
+    else:
         return {}
-    return {"text": notice[request.user.is_staff], "admin_url": _config_url(request)}
+    return {"text": text, "admin_url": _config_url(request)}
+
+
+@register.inclusion_tag("_channel_warning.html", takes_context=True)
+def channel_warning(context: dict[str, Any]) -> dict[str, Any]:
+    """Say on the pages of the admin why nothing is being sent."""
+    request = context["request"]
+    if not getattr(getattr(request, "user", None), "is_staff", False):
+        return {}
+    state = request_channel(request)
+    if state.is_refused:
+        text = _refusal_for_staff(state)
+    elif state.mode in _NOTICES:
+        text = _NOTICES[state.mode][True]
+    else:
+        return {}
+    return {
+        "text": text,
+        "admin_url": _config_url(request),
+        "link": gettext("Open the configuration"),
+    }
+
+
+def _refusal_for_members() -> str:
+    return gettext(
+        "The image provider does not accept this site's requests at the moment; your tasks wait "
+        "and keep their place. Administrators see the reason."
+    )
+
+
+def _refusal_for_staff(state: channel.Channel) -> str:
+    """Say what the provider said, what happens meanwhile and what to do."""
+    explained = errors.explain(state.config.refusal_code)
+    return gettext(
+        "%(cause)s %(advice)s Until then tasks wait and one tries now and then; saving the "
+        "configuration tries at once. The provider said: %(detail)s"
+    ) % {
+        "cause": gettext(explained.cause),
+        "advice": gettext(explained.advice),
+        "detail": state.config.refusal_detail or "–",
+    }
 
 
 def _config_url(request: HttpRequest) -> str:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import socket
+import ssl
+import threading
 
 import pytest
+import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from generation.providers import fal
 from generation.providers.base import (
@@ -14,6 +24,7 @@ from generation.providers.base import (
     Refused,
     RequestNotFound,
     Submitted,
+    Throttled,
     Unavailable,
 )
 
@@ -59,13 +70,12 @@ def test_addresses_after_the_submit_name_owner_and_app_only(client, sandbox):
 
 
 def test_the_key_travels_in_the_configured_scheme(sandbox):
-    seen = []
     for scheme in ("Key", "Bearer"):
         connection = fal.Connection(base_url=sandbox.url, api_key="a:b", auth_scheme=scheme)
-        seen.append(fal.FalClient(connection)._new_session().headers["Authorization"])
-        assert submit(fal.FalClient(connection))
+        submit(fal.FalClient(connection))
 
-    assert seen == ["Key a:b", "Bearer a:b"]
+    seen = [request.headers["Authorization"] for request in sandbox.requests]
+    assert seen == ["Key ***", "Bearer ***"]
 
 
 def test_a_base_url_may_carry_a_path_and_a_slash(sandbox):
@@ -95,11 +105,12 @@ def test_the_key_does_not_show_in_the_connections_text():
     ("fault", "failure", "code"),
     [
         ({"kind": "status_401"}, OperatorNeeded, "provider_refused_key"),
+        ({"kind": "status_402"}, OperatorNeeded, "account_locked"),
         ({"kind": "status_403"}, OperatorNeeded, "account_locked"),
         ({"kind": "status_404"}, Refused, "unknown_model"),
         ({"kind": "status_405"}, Refused, "unknown_model"),
         ({"kind": "status_422"}, Refused, "invalid_input"),
-        ({"kind": "status_429"}, Unavailable, "provider_unavailable"),
+        ({"kind": "status_429"}, Throttled, "provider_unavailable"),
         ({"kind": "status_500"}, OutcomeUnknown, "submit_unknown"),
         ({"kind": "status_502"}, OutcomeUnknown, "submit_unknown"),
         ({"kind": "status_503"}, OutcomeUnknown, "submit_unknown"),
@@ -151,7 +162,7 @@ def test_an_address_or_key_that_cannot_be_is_certainly_not_sent(address, key):
 def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown(
     client, sandbox, monkeypatch
 ):
-    monkeypatch.setattr(fal, "SUBMIT_TIMEOUT", (1.0, 0.2))
+    monkeypatch.setattr(fal, "SUBMIT_TIMEOUT", urllib3.Timeout(connect=1.0, read=0.2))
     sandbox.add_fault(kind="hold", on="submit")
 
     with pytest.raises(OutcomeUnknown):
@@ -168,6 +179,63 @@ def test_the_wait_a_throttle_asks_for_is_capped(client, sandbox):
         submit(client)
 
     assert caught.value.retry_after == 300
+
+
+@pytest.fixture
+def cut_off_by_tls(tmp_path, monkeypatch):
+    """A server we trust that reads a request and drops the connection without a goodbye."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    ours = tmp_path / "key.pem"
+    ours.write_bytes(
+        certificate.public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ours)
+    received = []
+
+    def serve(listener):
+        plain, _address = listener.accept()
+        with contextlib.suppress(OSError), plain:
+            with context.wrap_socket(plain, server_side=True) as secure:
+                received.append(secure.recv(65536))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        monkeypatch.setattr(fal.certifi, "where", lambda: str(ours))
+        yield f"https://localhost:{listener.getsockname()[1]}", received
+        thread.join(10)
+
+
+def test_a_connection_cut_off_under_tls_leaves_the_outcome_unknown(cut_off_by_tls):
+    address, received = cut_off_by_tls
+    client = fal.FalClient(fal.Connection(base_url=address, api_key="a:b"))
+
+    with pytest.raises(OutcomeUnknown):
+        submit(client)
+
+    assert received[0].startswith(b"POST /fal-ai/flux-1/schnell")
+
+
+def test_nothing_is_said_to_a_server_whose_certificate_is_not_trusted(cut_off_by_tls, monkeypatch):
+    address, received = cut_off_by_tls
+    monkeypatch.undo()
+    client = fal.FalClient(fal.Connection(base_url=address, api_key="a:b"))
+
+    with pytest.raises(Unavailable):
+        submit(client)
+
+    assert received in ([], [b""])
 
 
 def test_two_submits_do_not_share_a_connection_that_may_have_been_closed(client, sandbox):

@@ -82,7 +82,6 @@ def test_more_pictures_than_were_asked_for_cost_no_more(alice, drawing):
         {"kind": "model_crash"},
         {"kind": "no_images"},
         {"kind": "status_404", "on": "submit"},
-        {"kind": "status_403", "on": "submit"},
         {"kind": "drop_after_accept", "on": "submit"},
     ],
     ids=lambda fault: fault["kind"],

@@ -242,6 +242,33 @@ def test_a_member_who_asks_for_one_starts_within_two_places(drawing, alice, bob,
     assert FluxTask.objects.filter(status="SUCCESS").count() == len(hundred) + 1
 
 
+def test_one_member_may_be_held_to_fewer_places(drawing, alice, bob):
+    polling.channel.load_config()
+    FluxConfig.objects.update(max_concurrent_tasks=5, max_concurrent_per_member=2)
+    drawing.add_fault(kind="never_completes")
+    FluxTaskFactory.create_batch(4, user=alice)
+    FluxTaskFactory(user=bob)
+
+    polling.sweep(window=1, idle=0)
+
+    at_provider = FluxTask.objects.at_provider()
+    assert (at_provider.filter(user=alice).count(), at_provider.filter(user=bob).count()) == (2, 1)
+
+
+def test_a_task_that_waited_a_day_to_be_sent_ends_and_says_so(drawing, alice):
+    polling.channel.load_config()
+    FluxConfig.objects.update(enabled=False)
+    old = FluxTaskFactory(user=alice, created_at=timezone.now() - timedelta(hours=25))
+    young = FluxTaskFactory(user=alice, created_at=timezone.now() - timedelta(hours=23))
+
+    polling.sweep(window=0.5, idle=0)
+
+    old.refresh_from_db()
+    young.refresh_from_db()
+    assert (old.status, old.error_code) == ("FAILED", "provider_unavailable")
+    assert young.status == "PENDING"
+
+
 def test_a_switched_off_site_sends_nothing(drawing, alice):
     polling.channel.load_config()
     FluxConfig.objects.update(enabled=False)
@@ -266,19 +293,18 @@ def test_choosing_who_is_next_costs_the_same_for_any_number_of_members(
     drawing, django_assert_num_queries
 ):
     FluxTaskFactory.create_batch(7)
-    run = polling._Sweep(holder="me")
+    config = polling.channel.load_config()
 
-    # Free places, the line, who runs what, the chosen and their inputs.
+    # Whether anybody waits, who runs what, the line, the chosen and their inputs.
     with django_assert_num_queries(5):
-        chosen = run._to_send(timezone.now(), limit=3)
+        chosen = polling._to_send(config, timezone.now(), most=3)
 
-    run.close()
     assert len(chosen) == 3
 
 
 # ---------------------------------------------------------------- how often
 @pytest.mark.parametrize(
-    ("age", "seconds"), [(0, 0.4), (10, 1.0), (45, 2.0), (200, 5.0), (4000, 10.0)]
+    ("age", "seconds"), [(0, 0.4), (10, 0.75), (45, 2.0), (200, 5.0), (4000, 10.0)]
 )
 def test_young_tasks_are_asked_about_often_and_old_ones_seldom(age, seconds):
     now = timezone.now()
@@ -290,13 +316,37 @@ def test_young_tasks_are_asked_about_often_and_old_ones_seldom(age, seconds):
 def test_a_task_is_claimed_by_one_sweep_only(drawing, alice):
     FluxTaskFactory(user=alice, at_provider=True)
     now = timezone.now()
-    one, other = polling._Sweep(holder="1"), polling._Sweep(holder="2")
 
-    claimed = (len(one._to_ask(now)), len(other._to_ask(now)))
+    claimed = [
+        len(polling._claim_to_ask(holder, now, most=10, paces=polling._Paces()))
+        for holder in ("one", "other")
+    ]
 
-    one.close()
-    other.close()
-    assert claimed == (1, 0)
+    assert claimed == [1, 0]
+
+
+def test_many_tasks_are_each_asked_about_more_rarely(drawing, alice, monkeypatch):
+    monkeypatch.setattr(polling, "MAX_ASKED_PER_SECOND", 2)
+    task = FluxTaskFactory.create_batch(3, user=alice, at_provider=True)[0]
+
+    assert polling._Paces().seconds_for(task, now=timezone.now()) == 1.5
+
+
+@pytest.mark.parametrize("stage", ["submit", "status"])
+def test_a_throttling_provider_is_left_alone_for_as_long_as_it_asks(drawing, alice, stage):
+    drawing.add_fault(kind="status_429", on=stage, retry_after=60)
+    FluxTaskFactory.create_batch(3, user=alice, at_provider=stage == "status")
+    run = polling._Sweep(holder="me")
+    assert polling._take_lease("me")
+    run._tick()
+    run._harvest(0.5)
+    asked = len(drawing.requests)
+
+    run.until(polling.time.monotonic() + 1, idle=5)
+
+    run.close()
+    assert asked == 3
+    assert len(drawing.requests) == 3
 
 
 # ---------------------------------------------------------------- pictures
