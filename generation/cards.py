@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, ngettext, pgettext
 
-from generation import catalogue, errors, line
+from generation import catalogue, errors, lifecycle, line
 from generation.forms import ratio_size
 from generation.ids import new_token
 from generation.models import FluxTask, TaskImage
@@ -83,6 +84,8 @@ class Card:
     def state(self) -> str:
         """One of waiting, running, saving, done, failed, cancelled."""
         task = self.task
+        if self.is_recovering:
+            return "running"
         if task.status == Status.SUCCESS:
             return "saving" if any(frame.is_saving for frame in self.frames) else "done"
         return {
@@ -104,6 +107,27 @@ class Card:
         return self.is_unfinished and self.task.cancel_requested_at is None
 
     @property
+    def is_recovering(self) -> bool:
+        """Its late result is being asked for."""
+        return self.task.recover_requested_at is not None
+
+    @cached_property
+    def can_recover(self) -> bool:
+        return lifecycle.is_recoverable(task=self.task, now=timezone.now())
+
+    @property
+    def recover_text(self) -> str:
+        cost = self.task.cost_reserved
+        if not cost:
+            return gettext("Ask for the late picture")
+        text = ngettext(
+            "Ask for the late picture · up to %(count)s credit",
+            "Ask for the late picture · up to %(count)s credits",
+            cost,
+        )
+        return text % {"count": cost}
+
+    @property
     def is_ended_badly(self) -> bool:
         return self.state in ("failed", "cancelled")
 
@@ -112,7 +136,8 @@ class Card:
         """Changes whenever the card would read differently, but for ticking seconds."""
         task = self.task
         stored = [(image.pk, str(image.stored_at), image.store_attempts) for image in self.images]
-        seen = (self.state, self.status_text, self.can_cancel, task.error_code, stored)
+        late = (self.can_recover, str(task.late_result_at))
+        seen = (self.state, self.status_text, self.can_cancel, task.error_code, stored, late)
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
 
     # ------------------------------------------------------------ words
@@ -121,6 +146,8 @@ class Card:
         task = self.task
         if self.is_unfinished and task.cancel_requested_at:
             return gettext("Cancelling")
+        if self.is_recovering:
+            return gettext("Asking for the late picture")
         if self.state == "waiting":
             return self._waiting_text
         return {
@@ -206,6 +233,13 @@ class Card:
             "Nothing was charged; %(count)s credits are back.",
             returned,
         ) % {"count": returned}
+
+    @property
+    def late_notice(self) -> str:
+        """Say that the provider reported back after the task was given up."""
+        if not (self.can_recover and self.task.late_result_at):
+            return ""
+        return gettext("The provider has reported back since: there may be a picture after all.")
 
     @cached_property
     def retry_key(self) -> str:

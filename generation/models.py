@@ -324,6 +324,11 @@ class FluxTask(ImageTask):
         return self.status not in self.UNFINISHED
 
     @property
+    def is_followed(self) -> bool:
+        """Whether a sweep has something to do for it."""
+        return not self.is_finished or self.recover_requested_at is not None
+
+    @property
     def display_model(self) -> catalogue.Model | None:
         return catalogue.find_model(self.model)
 

@@ -12,6 +12,7 @@ urlpatterns = [
     path("studio/pictures", views.pictures, name="pictures"),
     path("studio/task/<slug:task_id>/cancel", views.cancel, name="cancel"),
     path("studio/task/<slug:task_id>/retry", views.retry, name="retry"),
+    path("studio/task/<slug:task_id>/recover", views.recover, name="recover"),
     path("media/<slug:picture_id>", media.media, name="media"),
     path("media/<slug:picture_id>/<int:width>", media.media, name="thumbnail"),
 ]

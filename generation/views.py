@@ -176,7 +176,7 @@ def cards(request: HttpRequest) -> HttpResponse:
     tasks = list(_own_tasks(request).filter(pk__in=ids))
     if not tasks:
         raise Http404
-    if not all(task.is_finished for task in tasks):
+    if any(task.is_followed for task in tasks):
         polling.kick()
     return _render_cards(request, tasks)
 
@@ -216,7 +216,7 @@ def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
 def retry(request: HttpRequest, task_id: str) -> HttpResponse:
     task = _own_task(request, task_id)
     if not task.is_finished:
-        return _cannot_retry(request, task, [_("The task has not ended yet.")])
+        return _refuse_on_card(request, task, [_("The task has not ended yet.")])
     running = _own_tasks(request).unfinished().filter(retry_of=task).first()
     try:
         # A second click while the first one's task still runs means that same task.
@@ -224,15 +224,31 @@ def retry(request: HttpRequest, task_id: str) -> HttpResponse:
             task=task, idempotency_key=_retry_key(request, task), now=timezone.now()
         )
     except channel.ChannelClosed as closed:
-        return _cannot_retry(request, task, [_(intake.CLOSED_REASONS[closed.mode])])
+        return _refuse_on_card(request, task, [_(intake.CLOSED_REASONS[closed.mode])])
     except lifecycle.CannotPay as error:
-        return _cannot_retry(request, task, [_(error.problem.message) % error.problem.params])
+        return _refuse_on_card(request, task, [_(error.problem.message) % error.problem.params])
     except catalogue.InvalidRequest as error:
-        return _cannot_retry(request, task, [_(p.message) % p.params for p in error.problems])
+        return _refuse_on_card(request, task, [_(p.message) % p.params for p in error.problems])
     polling.kick_on_commit()
     if not _is_htmx(request):
         return _to_card(again)
     return render(request, "generation/_created.html", {"card": card_building.build([again])[0]})
+
+
+@login_required
+@require_POST
+def recover(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Ask the provider for the late result of a task that was given up."""
+    task = _own_task(request, task_id)
+    try:
+        # False means that it is being asked for, or never will be; the card tells.
+        if lifecycle.recover(task=task, now=timezone.now()):
+            polling.kick_on_commit()
+    except lifecycle.CannotPay as error:
+        return _refuse_on_card(request, task, [_(error.problem.message) % error.problem.params])
+    if not _is_htmx(request):
+        return _to_card(task)
+    return _render_cards(request, [_own_task(request, task_id)])
 
 
 def _retry_key(request: HttpRequest, task: FluxTask) -> str:
@@ -240,7 +256,7 @@ def _retry_key(request: HttpRequest, task: FluxTask) -> str:
     return f"{key}.retry.{task.pk}" if composer.is_id(key) else ""
 
 
-def _cannot_retry(request: HttpRequest, task: FluxTask, problems: Sequence[str]) -> HttpResponse:
+def _refuse_on_card(request: HttpRequest, task: FluxTask, problems: Sequence[str]) -> HttpResponse:
     if not _is_htmx(request):
         for problem in problems:
             messages.error(request, problem)

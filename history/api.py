@@ -13,7 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from history import paging, sources
+from fluxsite import paging
+from history import sources
 from history.entries import compose
 from history.models import HistoryEntry
 

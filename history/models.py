@@ -12,7 +12,7 @@ from history import view
 
 
 class HistoryEntryQuerySet(models.QuerySet["HistoryEntry"]):
-    """Keep to filters and to the order of history/paging.py: a join, a count or any other
+    """Keep to filters and to the order of fluxsite/paging.py: a join, a count or any other
     order makes the database read everything the member ever made."""
 
     def for_user(self, user: Any) -> HistoryEntryQuerySet:

@@ -9,7 +9,8 @@ from django.shortcuts import get_object_or_404, render
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
-from history import paging, sources
+from fluxsite import paging
+from history import sources
 from history.entries import compose
 from history.models import HistoryEntry
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from generation import catalogue, errors, line
+from generation import catalogue, errors, lifecycle, line
 from generation.lifecycle import parameters_of
 from generation.models import FluxTask, TaskImage
 
@@ -45,6 +46,10 @@ class TaskSerializer(serializers.Serializer):
     error_message = serializers.CharField(allow_null=True)
     seed = serializers.CharField(allow_null=True, help_text="Decimal text; up to 64 bit.")
     retry_of = serializers.CharField(allow_null=True)
+    recoverable = serializers.BooleanField(
+        help_text="Given up, but the provider may have a result: ask with recover."
+    )
+    recovering = serializers.BooleanField(help_text="Its late result is being asked for.")
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     completed_at = serializers.DateTimeField(allow_null=True)
@@ -131,6 +136,8 @@ def _represent(
         "error_message": _explain(task),
         "seed": task.result_seed or task.seed or None,
         "retry_of": task.retry_of_id,
+        "recoverable": lifecycle.is_recoverable(task=task, now=timezone.now()),
+        "recovering": task.recover_requested_at is not None,
         "created_at": task.created_at,
         "updated_at": task.updated_at,
         "completed_at": task.completed_at,

@@ -11,6 +11,7 @@ urlpatterns = [
     path("task/<slug:task_id>", views.TaskView.as_view(), name="task"),
     path("task/<slug:task_id>/cancel", views.CancelView.as_view(), name="cancel"),
     path("task/<slug:task_id>/retry", views.RetryView.as_view(), name="retry"),
+    path("task/<slug:task_id>/recover", views.RecoverView.as_view(), name="recover"),
     path("history", views.HistoryView.as_view(), name="history"),
     path("models", views.ModelsView.as_view(), name="models"),
 ]

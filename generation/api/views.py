@@ -17,10 +17,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from fluxsite import paging
 from generation import catalogue, channel, intake, lifecycle, polling, uploads
 from generation.api import serializers
 from generation.models import FluxTask
-from history import paging
 
 MAX_KEY_LENGTH = 255
 
@@ -236,7 +236,7 @@ class TaskView(APIView):
     def get(self, request: Request, task_id: str) -> Response:
         """Tell how a task stands."""
         task = own_task(request, task_id)
-        if not task.is_finished:
+        if task.is_followed:
             polling.kick()
         return Response(serializers.represent(task))
 
@@ -273,6 +273,27 @@ class RetryView(APIView):
             )
         polling.kick_on_commit()
         return Response(serializers.represent(again), status=status.HTTP_202_ACCEPTED)
+
+
+class RecoverView(APIView):
+    @extend_schema(
+        request=None,
+        responses={
+            202: serializers.TaskSerializer,
+            402: serializers.ErrorSerializer,
+            409: serializers.ErrorSerializer,
+        },
+    )
+    def post(self, request: Request, task_id: str) -> Response:
+        """Ask for a result that came too late. It is charged if and when it is delivered."""
+        task = own_task(request, task_id)
+        with _refusals():
+            asked = lifecycle.recover(task=task, now=timezone.now())
+        if not asked:
+            raise Conflict(_("There is no late result to ask for."), "not_recoverable")
+        polling.kick_on_commit()
+        task.refresh_from_db()
+        return Response(serializers.represent(task), status=status.HTTP_202_ACCEPTED)
 
 
 class HistoryView(APIView):

@@ -205,9 +205,11 @@ def cut_off_by_tls(tmp_path, monkeypatch):
 
     def serve(listener):
         plain, _address = listener.accept()
-        with contextlib.suppress(OSError), plain:
-            with context.wrap_socket(plain, server_side=True) as secure:
-                received.append(secure.recv(65536))
+        with (
+            contextlib.suppress(OSError),
+            context.wrap_socket(plain, server_side=True) as secure,
+        ):
+            received.append(secure.recv(65536))
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener,), daemon=True)

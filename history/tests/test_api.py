@@ -199,7 +199,7 @@ def test_a_page_past_the_end_is_empty(api):
 
 
 def test_the_last_page_that_can_be_numbered_goes_on_by_cursor(api, alice, monkeypatch):
-    monkeypatch.setattr("history.paging.MAX_DEPTH", 2)
+    monkeypatch.setattr("fluxsite.paging.MAX_DEPTH", 2)
     for minutes in range(3):
         rows.task("flux", alice, id=f"t{minutes}", minutes=minutes)
 

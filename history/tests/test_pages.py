@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ObjectDoesNotExist
 
+from fluxsite.paging import Cursor
 from history import sources
-from history.paging import Cursor
 from history.sources import Parameter, Picture
 from history.tests import rows
 

@@ -11,8 +11,8 @@ import random
 import pytest
 from django.db import connection
 
+from fluxsite.paging import Asked, Cursor, paginate
 from history.models import HistoryEntry
-from history.paging import Asked, Cursor, paginate
 from history.tests import rows
 
 SOURCES = ["flux", "midjourney", "jimeng"]

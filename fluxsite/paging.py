@@ -2,7 +2,8 @@
 
 By `cursor`, the place of the last row seen, a page costs the same at any depth and shows
 nothing twice while new rows arrive on top. By `page`, whose cost grows with the depth, only
-the first MAX_DEPTH rows can be reached. Nothing is ever counted.
+the first MAX_DEPTH rows can be reached. Nothing is ever counted. All apps page by this
+module; it knows none of them.
 
     asked = paging.read(request.query_params)
     page = paging.paginate(FluxTask.objects.for_user(request.user), asked=asked)
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
+from django.core.exceptions import ValidationError as InvalidValue
 from django.db.models import Model, Q, QuerySet
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
@@ -40,8 +42,11 @@ M = TypeVar("M", bound=Model)
 
 
 # ---------------------------------------------------------------- cursor
-class BadCursor(ValueError):
-    """The text is no cursor of ours."""
+class BadCursor(ValidationError):
+    """The text is no cursor of this list. The API answers it by itself, naming the field."""
+
+    def __init__(self) -> None:
+        super().__init__({"cursor": [_("This is no cursor. Follow next, or leave it out.")]})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,20 +65,20 @@ class Cursor:
     def decode(cls, text: str) -> Cursor:
         """Return the cursor written as `text`. Raises BadCursor."""
         if len(text) > _MAX_CURSOR_LENGTH:
-            raise BadCursor(text)
+            raise BadCursor
         try:
             padded = text.encode("ascii") + b"=" * (-len(text) % 4)
             plain = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
         except (binascii.Error, UnicodeError) as error:
-            raise BadCursor(text) from error
+            raise BadCursor from error
         # PostgreSQL refuses a NUL in any text.
         match = re.fullmatch(r"(-?[0-9]{1,18}):([^\0]{1,255})", plain, re.DOTALL)
         if match is None:
-            raise BadCursor(text)
+            raise BadCursor
         try:
             created_at = _EPOCH + int(match[1]) * _MICROSECOND
         except OverflowError as error:
-            raise BadCursor(text) from error
+            raise BadCursor from error
         return cls(created_at=created_at, id=match[2])
 
 
@@ -99,13 +104,7 @@ def read(params: Mapping[str, str]) -> Asked:
         raise ValidationError({"page": [_("Give page or cursor, not both.")]})
     if page is not None and page * limit > MAX_DEPTH:
         raise ValidationError({"page": [_too_deep()]})
-    try:
-        place = Cursor.decode(cursor) if cursor else None
-    except BadCursor as error:
-        raise ValidationError(
-            {"cursor": [_("This is no cursor. Follow next, or leave it out.")]}
-        ) from error
-    return Asked(limit=limit, page=page, cursor=place)
+    return Asked(limit=limit, page=page, cursor=Cursor.decode(cursor) if cursor else None)
 
 
 def _whole(params: Mapping[str, str], name: str, *, maximum: int) -> int | None:
@@ -143,11 +142,12 @@ def paginate(queryset: QuerySet[M], *, asked: Asked, id_field: str = "id") -> Pa
     """Fetch the page of `queryset` that was asked for, in one query.
 
     The queryset's model has a `created_at`, and an index that ends in it and `id_field`.
+    Raises BadCursor for the cursor of a list with another kind of ids.
     """
     rows = queryset.order_by("-created_at", f"-{id_field}")
     start = 0
     if asked.cursor is not None:
-        rows = rows.filter(_below(asked.cursor, id_field))
+        rows = rows.filter(_below(asked.cursor, queryset.model._meta.get_field(id_field)))
     elif asked.page is not None:
         start = (asked.page - 1) * asked.limit
     # One row more than shown tells whether there is a next page.
@@ -156,15 +156,20 @@ def paginate(queryset: QuerySet[M], *, asked: Asked, id_field: str = "id") -> Pa
     next_cursor = ""
     if len(found) > len(shown):
         last: Any = shown[-1]
-        next_cursor = Cursor(created_at=last.created_at, id=getattr(last, id_field)).encode()
+        last_id = str(getattr(last, id_field))
+        next_cursor = Cursor(created_at=last.created_at, id=last_id).encode()
     return Page(asked=asked, rows=shown, next_cursor=next_cursor)
 
 
-def _below(cursor: Cursor, id_field: str) -> Q:
+def _below(cursor: Cursor, id_field: Any) -> Q:
+    try:
+        last_id = id_field.to_python(cursor.id)
+    except InvalidValue as error:
+        raise BadCursor from error
     # The outer bound looks redundant and is the point: an index can start reading at it.
     # With the alternatives alone the database walks down from the top of the list.
     return Q(created_at__lte=cursor.created_at) & (
-        Q(created_at__lt=cursor.created_at) | Q(**{f"{id_field}__lt": cursor.id})
+        Q(created_at__lt=cursor.created_at) | Q(**{f"{id_field.name}__lt": last_id})
     )
 
 

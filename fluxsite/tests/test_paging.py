@@ -6,10 +6,12 @@ import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.contrib.auth.models import User
+from django.db.models import F
 from rest_framework.exceptions import ValidationError
 
+from fluxsite.paging import Asked, BadCursor, Cursor, paginate, read
 from history.models import HistoryEntry
-from history.paging import Asked, BadCursor, Cursor, paginate, read
 from history.tests import rows
 
 MOMENT = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
@@ -189,3 +191,35 @@ def test_a_page_takes_one_query(alice, django_assert_num_queries):
 
     with django_assert_num_queries(1):
         paginate(HistoryEntry.objects.all(), asked=Asked(page=1), id_field="source_id")
+
+
+# ---------------------------------------------------------------- ids that are numbers
+def test_a_list_with_numbers_for_ids_pages_in_their_order(alice, bob, staff):
+    User.objects.update(date_joined=MOMENT)
+    people = User.objects.annotate(created_at=F("date_joined"))
+
+    first = paginate(people, asked=Asked(limit=2))
+    asked = Asked(limit=2, cursor=Cursor.decode(first.next_cursor))
+    second = paginate(people, asked=asked)
+
+    assert [*first.rows, *second.rows] == [staff, bob, alice]
+    assert second.next_cursor == ""
+
+
+def test_a_cursor_of_another_list_is_no_cursor(alice):
+    people = User.objects.annotate(created_at=F("date_joined"))
+    asked = Asked(cursor=Cursor(created_at=MOMENT, id="t1"))
+
+    with pytest.raises(BadCursor) as caught:
+        paginate(people, asked=asked)
+
+    assert list(caught.value.detail) == ["cursor"]
+
+
+@pytest.mark.parametrize(("number", "count"), [("9" * 250, 1), ("-" + "9" * 250, 0)])
+def test_a_number_no_id_can_be_is_past_one_end_of_the_list(alice, number, count):
+    User.objects.update(date_joined=MOMENT)
+    people = User.objects.annotate(created_at=F("date_joined"))
+    asked = Asked(cursor=Cursor(created_at=MOMENT, id=number))
+
+    assert len(paginate(people, asked=asked).rows) == count
