@@ -202,18 +202,70 @@ def thumbnail(picture: Upload | TaskImage) -> SafeString:
     )
 
 
+#: What only a person can decide, and what to do about it, by error code.
+NEXT_STEPS = {
+    "submit_unknown": gettext_lazy(
+        "Nobody knows whether the provider drew it. The credits are back and it is never sent "
+        "again by itself. Look at the provider's own list of requests; the member may retry."
+    ),
+    "timeout": gettext_lazy(
+        "The credits are back. The provider may have finished it since: ask for its late result."
+    ),
+    "request_lost": gettext_lazy(
+        "The provider forgot a request it had accepted. The credits are back; tell the provider "
+        "if it happens often."
+    ),
+    "input_image_unreachable": gettext_lazy(
+        "The provider could not fetch our picture: check that it can reach this site's storage."
+    ),
+    "internal": gettext_lazy("An error of this site: the log of that minute names it."),
+}
+
+
+class AttentionFilter(admin.SimpleListFilter):
+    """Tasks whose end a person should look at."""
+
+    title = gettext_lazy("needs attention")
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", _("Yes")), ("late", _("A late result is known"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FluxTask]) -> QuerySet[FluxTask]:
+        if self.value() == "yes":
+            return queryset.filter(status=FluxTask.Status.FAILED, error_code__in=list(NEXT_STEPS))
+        if self.value() == "late":
+            return queryset.filter(late_result_at__isnull=False, status=FluxTask.Status.FAILED)
+        return queryset
+
+
 @admin.register(FluxTask)
 class FluxTaskAdmin(ReadOnlyAdmin):
-    list_display = ["id", "user", "model", "status", "submission", "error_code", "created_at"]
-    list_filter = ["status", "submission", "model", "error_code"]
+    list_display = [
+        "id",
+        "user",
+        "model",
+        "status",
+        "submission",
+        "error_code",
+        "next_step",
+        "created_at",
+    ]
+    list_filter = [AttentionFilter, "status", "submission", "model", "error_code"]
     search_fields = ["=id", "=request_id", "user__username", "prompt"]
     date_hierarchy = "created_at"
-    readonly_fields = ["pictures"]
+    readonly_fields = ["next_step", "pictures"]
     inlines = [TaskInputInline]
     actions = ["cancel", "recover"]
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["lease_token", "body_hash"]
+
+    @admin.display(description=gettext_lazy("next step"))
+    def next_step(self, task: FluxTask) -> str:
+        if task.status != FluxTask.Status.FAILED:
+            return ""
+        return str(NEXT_STEPS.get(task.error_code, ""))
 
     @admin.display(description=gettext_lazy("pictures"))
     def pictures(self, task: FluxTask) -> SafeString:

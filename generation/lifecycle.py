@@ -506,8 +506,7 @@ def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
         accepted = FluxTask.objects.unfinished().filter(pk=task.pk, submission=Submission.ACCEPTED)
         if not _deliver(accepted, task, result, charged=charged, now=now):
             return False
-        if task.cost_reserved:
-            ledger.settle(reference=_reference(task), charged=charged)
+        _settle(task, charged=charged)
     return True
 
 
@@ -584,9 +583,34 @@ def _end(
                 updated_at=now,
             )
         )
-        if ended and task.cost_reserved:
-            ledger.release(reference=_reference(task))
+        if ended:
+            _release(task)
     return ended == 1
+
+
+def _settle(task: FluxTask, *, charged: int) -> None:
+    if not task.cost_reserved:
+        return
+    try:
+        ledger.settle(reference=_reference(task), charged=charged)
+    except (ledger.UnknownReservation, ledger.AlreadyReleased):
+        _report_missing_reservation(task)
+        FluxTask.objects.filter(pk=task.pk).update(cost_charged=0)
+
+
+def _release(task: FluxTask) -> None:
+    if not task.cost_reserved:
+        return
+    try:
+        ledger.release(reference=_reference(task))
+    except (ledger.UnknownReservation, ledger.AlreadySettled):
+        _report_missing_reservation(task)
+
+
+def _report_missing_reservation(task: FluxTask) -> None:
+    # Only rows changed by hand can get us here. The task ends all the same: what was never
+    # taken from the member is neither charged nor given back.
+    logger.error("task %s: the ledger has no open reservation for it", task.pk)
 
 
 def cancel(*, task: FluxTask, now: datetime) -> bool:
@@ -608,8 +632,7 @@ def cancel(*, task: FluxTask, now: datetime) -> bool:
             )
         )
         if unsent:
-            if task.cost_reserved:
-                ledger.release(reference=_reference(task))
+            _release(task)
             return True
         asked = FluxTask.objects.unfinished().filter(pk=task.pk)
         # Only an accepted task is looked at sooner: one being sent keeps its sender's lease.

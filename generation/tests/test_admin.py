@@ -176,3 +176,14 @@ def test_the_list_of_tasks_costs_the_same_queries_for_any_length(
 
     with django_assert_max_num_queries(11):
         admin.get("/admin/generation/fluxtask/")
+
+
+def test_staff_find_what_only_a_person_can_decide_and_what_to_do(admin_client, alice):
+    unknown = FluxTaskFactory(user=alice, failed=True, error_code="submit_unknown")
+    refused = FluxTaskFactory(user=alice, failed=True, error_code="content_policy")
+
+    page = admin_client.get("/admin/generation/fluxtask/?attention=yes").content.decode()
+
+    assert unknown.pk in page
+    assert refused.pk not in page
+    assert "Nobody knows whether the provider drew it" in page

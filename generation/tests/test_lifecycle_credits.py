@@ -292,3 +292,17 @@ def test_the_card_of_a_failed_task_says_that_the_credits_are_back(client, alice,
     client.force_login(alice)
 
     assert "Nothing was charged; 10 credits are back." in client.get("/").content.decode()
+
+
+def test_a_task_whose_reservation_somebody_removed_ends_all_the_same(alice, work, drawing):
+    drawing.add_fault(kind="content_policy", prompt="refused")
+    done, refused = place(alice), place(alice, prompt="refused")
+    LedgerEntry.objects.all()._raw_delete("default")
+
+    work()
+
+    done.refresh_from_db()
+    refused.refresh_from_db()
+    assert (done.status, done.cost_charged) == ("SUCCESS", 0)
+    assert (refused.status, refused.cost_charged) == ("FAILED", 0)
+    assert LedgerEntry.objects.count() == 0
