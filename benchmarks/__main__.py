@@ -7,6 +7,7 @@ import importlib
 import json
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -17,9 +18,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small round: does it work?")
     options = parser.parse_args()
     benchmark = importlib.import_module(f"benchmarks.{options.name}")
-    ratios = benchmark.run(quick=options.quick)
-    rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
-    print(json.dumps({"name": options.name, "ratios": rounded}), flush=True)
+    result = benchmark.run(quick=options.quick)
+    if "ratios" not in result:
+        result = {"ratios": result}
+    print(json.dumps({"name": options.name, **rounded(result)}), flush=True)
+
+
+def rounded(value: Any) -> Any:
+    """Return a result with all its numbers short enough to read."""
+    if isinstance(value, dict):
+        return {name: rounded(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(member) for member in value]
+    return round(value, 3) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
