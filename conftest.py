@@ -21,6 +21,15 @@ os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 PASSWORD = "a password for tests"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--chaos-seconds",
+        type=float,
+        default=15,
+        help="how long processes are killed at random (generation/tests/faults/test_chaos.py)",
+    )
+
+
 # ---------------------------------------------------------------- cast
 @pytest.fixture
 def alice(db: None) -> User:

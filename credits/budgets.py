@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
 
+from django.db import connection
 from django.db.models import Q, Sum
 from django.utils import timezone
 
-from credits.models import Account, Budget, LedgerEntry
+from credits.models import Account, LedgerEntry
 
 Period = Literal["day", "week", "month"]
 PERIODS: tuple[Period, ...] = ("day", "week", "month")
@@ -56,18 +57,29 @@ def bounds(period: Period, now: datetime) -> tuple[datetime, datetime]:
     return midnight(first), midnight(following)
 
 
+# In SQL, because every reservation asks it: Django takes longer to build this query than the
+# database to answer it and to do all the rest of a reservation.
+_LIMITS = """
+    SELECT per_day, per_week, per_month FROM credit_budgets
+    WHERE user_id = %s
+        OR group_id IN (SELECT group_id FROM auth_user_groups WHERE user_id = %s)
+"""
+
+
 def limits_of(*, user: Any) -> dict[Period, int]:
     """Return the tightest limit per period among the budgets of a member and their groups."""
-    applying = Budget.objects.filter(Q(user=user) | Q(group__in=user.groups.all()))
+    with connection.cursor() as cursor:
+        cursor.execute(_LIMITS, [user.pk, user.pk])
+        rows = cursor.fetchall()
     limits: dict[Period, int] = {}
-    for row in applying.values_list("per_day", "per_week", "per_month"):
+    for row in rows:
         for period, limit in zip(PERIODS, row, strict=True):
             if limit is not None:
                 limits[period] = min(limit, limits.get(period, limit))
     return limits
 
 
-def uses_of(*, account: Account, limits: dict[Period, int], now: datetime) -> list[Use]:
+def uses_of(*, account_id: str, limits: dict[Period, int], now: datetime) -> list[Use]:
     """Return how the account stands with each limit, all with one query."""
     if not limits:
         return []
@@ -80,7 +92,7 @@ def uses_of(*, account: Account, limits: dict[Period, int], now: datetime) -> li
     first = min(start for start, _end in around.values())
     found = (
         LedgerEntry.objects.reservations()
-        .filter(account=account, created_at__gte=first)
+        .filter(account_id=account_id, created_at__gte=first)
         .aggregate(**sums)
     )
     return [
@@ -97,7 +109,7 @@ def uses_of(*, account: Account, limits: dict[Period, int], now: datetime) -> li
 def state_of(*, account: Account) -> list[Use]:
     """Return how a member stands with their budgets, for showing; empty without budgets."""
     limits = limits_of(user=account.user)
-    return uses_of(account=account, limits=limits, now=timezone.now())
+    return uses_of(account_id=account.pk, limits=limits, now=timezone.now())
 
 
 def worst(uses: Iterable[Use]) -> Use | None:

@@ -228,6 +228,25 @@ class RedeemCode(models.Model):
         return f"…{self.hint}"
 
 
+class RedeemFailures(models.Model):
+    """How many codes in a row somebody named that brought nothing, without an hour's pause
+    between two. Older rows say nothing any more. Only credits/redeeming.py writes them."""
+
+    subject = models.CharField(primary_key=True, max_length=100)
+    failures = models.PositiveSmallIntegerField(default=0)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "redeem_failures"
+        default_permissions = ()
+        indexes: ClassVar = [
+            models.Index(fields=["last_at"], name="idx_redeem_failures_last_at"),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject
+
+
 # ---------------------------------------------------------------- budgets
 class Budget(models.Model):
     """How much a member, or each member of a group by themselves, may spend per calendar day,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from fluxsite import env, keys
@@ -26,6 +27,8 @@ DEBUG = env.flag("DEBUG", default=False)
 SECRET_KEY = env.text("SECRET_KEY") or keys.load_or_create(
     DATA_DIR / "secret_key", make=keys.new_secret_key
 )
+# What was signed with these counts as well: while the secret key is being replaced.
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 # First key encrypts, all keys decrypt: put a new one in front to rotate.
 FIELD_ENCRYPTION_KEYS = env.words("FIELD_ENCRYPTION_KEYS") or [
     keys.load_or_create(DATA_DIR / "field_key", make=keys.new_field_key)
@@ -134,7 +137,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": env.database("DATABASE_URL")
     or {
-        "ENGINE": "django.db.backends.sqlite3",
+        # Django's own, with writers who take turns (docs/adr/0007).
+        "ENGINE": "fluxsite.sqlite",
         "NAME": DATA_DIR / "fluxsite.sqlite3",
         "OPTIONS": {
             # A transaction that will write takes the write lock at once; one that started by
@@ -143,6 +147,8 @@ DATABASES = {
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         },
+        # A file, not memory: threads and child processes of the tests share it.
+        "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     }
 }
 DATABASES["default"]["CONN_MAX_AGE"] = None
@@ -176,6 +182,18 @@ FAL_BASE_URL = env.text("FAL_BASE_URL")
 FAL_AUTH_SCHEME = env.text("FAL_AUTH_SCHEME")
 # Where the built-in stand-in for fal listens; `start` sets it for its children.
 SANDBOX_URL = env.text("SANDBOX_URL")
+# Where the world reaches this site. The provider announces results there, if it is asked to.
+PUBLIC_URL = env.text("PUBLIC_URL").rstrip("/")
+if PUBLIC_URL and not re.fullmatch(
+    r"https?://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?", PUBLIC_URL, re.A
+):
+    _problem = f"PUBLIC_URL must be like https://studio.example.org, not {PUBLIC_URL!r}."
+    raise ImproperlyConfigured(_problem)
+# The public keys its announcements are signed with.
+FAL_JWKS_URL = env.text("FAL_JWKS_URL", "https://rest.fal.ai/.well-known/jwks.json")
+if not re.fullmatch(r"https?://[^\s/@?#]+/[^\s#]*", FAL_JWKS_URL):
+    _problem = f"FAL_JWKS_URL must be an http(s) address, not {FAL_JWKS_URL!r}."
+    raise ImproperlyConfigured(_problem)
 # Result pictures are fetched from these hosts, and from the host of the base URL.
 RESULT_HOSTS = env.words("RESULT_HOSTS", ".fal.media .falcdn.com")
 
@@ -197,6 +215,8 @@ MAX_RESULT_BYTES = 64 * 1024 * 1024
 CREDITS_ENABLED = env.flag("CREDITS_ENABLED", default=True)
 # What a new member has to begin with.
 CREDITS_STARTING_GRANT = env.integer("CREDITS_STARTING_GRANT", 500)
+# Who can say what a ledger reference `flux:<id>` stands for (credits/subjects.py).
+CREDITS_SUBJECTS = {"flux": "generation.ledger_subjects.flux_tasks"}
 
 # ---------------------------------------------------------------- history
 HISTORY_SOURCES = [
@@ -215,6 +235,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["fluxsite.api.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "fluxsite.api.exception_handler",
+    # Whose word on a caller's address counts: our own proxy's, or nobody's.
+    "NUM_PROXIES": 1 if SECURE_PROXY_SSL_HEADER else 0,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -54,6 +55,7 @@ class FluxConfigForm(forms.ModelForm):
             "enabled",
             "base_url",
             "auth_scheme",
+            "webhook_enabled",
             "timeout",
             "max_concurrent_tasks",
             "max_concurrent_per_member",
@@ -73,6 +75,14 @@ class FluxConfigForm(forms.ModelForm):
         if parts.scheme not in ("http", "https") or not parts.hostname or plain != parts:
             raise forms.ValidationError(_("An address such as https://queue.fal.run is needed."))
         return base_url
+
+    def clean_webhook_enabled(self) -> bool:
+        enabled: bool = self.cleaned_data["webhook_enabled"]
+        if enabled and not settings.PUBLIC_URL:
+            raise forms.ValidationError(
+                _("Set PUBLIC_URL first: the provider must be told where to call.")
+            )
+        return enabled
 
     def clean_new_api_key(self) -> str:
         key: str = "".join(self.cleaned_data["new_api_key"].split())
@@ -103,6 +113,7 @@ class FluxConfigAdmin(admin.ModelAdmin):
                     "remove_api_key",
                     "base_url",
                     "auth_scheme",
+                    "webhook_enabled",
                 ]
             },
         ),

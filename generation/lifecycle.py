@@ -230,7 +230,13 @@ def create(
             task.save(force_insert=True)
             TaskInput.objects.bulk_create(inputs)
             if task.cost_reserved:
-                _reserve(task, amount=task.cost_reserved, reference=_reference(task))
+                # A refusal takes the row back too, so that nothing need be kept before it.
+                _reserve(
+                    task,
+                    amount=task.cost_reserved,
+                    reference=_reference(task),
+                    savepoint=False,
+                )
     except IntegrityError:
         # The same key came twice at once; whoever lost the race answers like the winner.
         known = _by_idempotency_key(user, idempotency_key, body_hash) if idempotency_key else None
@@ -240,9 +246,9 @@ def create(
     return task
 
 
-def _reserve(task: FluxTask, *, amount: int, reference: str) -> None:
+def _reserve(task: FluxTask, *, amount: int, reference: str, savepoint: bool = True) -> None:
     try:
-        ledger.reserve(user=task.user, amount=amount, reference=reference)
+        ledger.reserve(user=task.user, amount=amount, reference=reference, savepoint=savepoint)
     except ledger.InsufficientCredits as error:
         raise CannotPay.insufficient(needed=error.needed, balance=error.balance) from error
     except ledger.BudgetExceeded as error:
@@ -445,7 +451,9 @@ def _tell_to_stop(task: FluxTask, provider: Provider) -> bool:
 def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:
     """Write down what `look` brought. News for a task that has ended meanwhile is dropped."""
     if look.cancel_sent:
-        FluxTask.objects.filter(pk=task.pk, cancel_sent_at=None).update(cancel_sent_at=now)
+        FluxTask.objects.filter(pk=task.pk, cancel_sent_at=None).update(
+            cancel_sent_at=now, updated_at=now
+        )
     outcome = look.outcome
     if task.recover_requested_at:
         _record_late_look(task, outcome, now=now)
@@ -478,7 +486,7 @@ def _record_progress(task: FluxTask, progress: Progress, *, now: datetime) -> No
 
 def _record_missing(task: FluxTask, failure: RequestNotFound, *, now: datetime) -> None:
     if task.missing_since is None:
-        FluxTask.objects.unfinished().filter(pk=task.pk).update(missing_since=now)
+        FluxTask.objects.unfinished().filter(pk=task.pk).update(missing_since=now, updated_at=now)
     elif now - task.missing_since >= MISSING_PATIENCE:
         fail(task=task, code=failure.code, detail=failure.detail, now=now)
 

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -227,6 +227,7 @@ class _Sweep:
         self._worked_at = time.monotonic()
         self._send_after = self._ask_after = 0.0
         self._paces = _Paces()
+        self._known = _Known()
 
     def stop(self) -> None:
         self.stopped = True
@@ -325,7 +326,8 @@ class _Sweep:
         if room <= 0:
             return
         provider = state.provider()
-        for task in _claim_to_ask(self.holder, now, most=room, paces=self._paces):
+        tasks = _claim_to_ask(self.holder, now, most=room, paces=self._paces, known=self._known)
+        for task in tasks:
             if task.pk in self._in_flight:
                 continue  # Asked before, and still waiting for the answer.
             if task.submission == FluxTask.Submission.UNKNOWN:
@@ -429,14 +431,39 @@ def _to_send(config: FluxConfig, now: datetime, *, most: int) -> list[FluxTask]:
     return list(tasks.prefetch_related("inputs__upload", "inputs__image"))
 
 
-def _claim_to_ask(holder: str, now: datetime, *, most: int, paces: _Paces) -> list[FluxTask]:
+class _Known:
+    """The tasks a sweep follows, as they were when they last changed.
+
+    Most questions bring no news, and reading a whole task for each of them would cost more
+    than asking. Every change of a task sets its `updated_at`.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, FluxTask] = {}
+
+    def refresh(self, seen: Mapping[str, datetime]) -> list[FluxTask]:
+        """Return the tasks of these keys, read anew where they have changed since."""
+        changed = [
+            key
+            for key, updated_at in seen.items()
+            if key not in self._tasks or self._tasks[key].updated_at != updated_at
+        ]
+        if changed:
+            # A question needs no prompt, and those alone could be megabytes.
+            fresh = FluxTask.objects.defer("prompt", "parameters").in_bulk(changed)
+            self._tasks.update(fresh)
+        return [self._tasks[key] for key in seen if key in self._tasks]
+
+
+def _claim_to_ask(
+    holder: str, now: datetime, *, most: int, paces: _Paces, known: _Known
+) -> list[FluxTask]:
     """Claim sent tasks that are due, by moving their time forward."""
     due = FluxTask.objects.sent().filter(next_action_at__lte=now)
-    # What a question needs; the prompts alone would be megabytes a second.
-    tasks = list(due.defer("prompt", "parameters").order_by("next_action_at")[:most])
+    seen = dict(due.order_by("next_action_at").values_list("pk", "updated_at")[:most])
     claimed: list[FluxTask] = []
     by_interval: dict[float, list[FluxTask]] = {}
-    for task in tasks:
+    for task in known.refresh(seen):
         by_interval.setdefault(paces.seconds_for(task, now=now), []).append(task)
     for interval, group in by_interval.items():
         ids = [task.pk for task in group]
@@ -446,7 +473,8 @@ def _claim_to_ask(holder: str, now: datetime, *, most: int, paces: _Paces) -> li
             claimed += group
         else:
             won = FluxTask.objects.filter(pk__in=ids, lease_token=holder, next_action_at=next_time)
-            claimed += list(won)
+            mine = set(won.values_list("pk", flat=True))
+            claimed += [task for task in group if task.pk in mine]
     return claimed
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from generation import media, views
+from generation import media, views, webhooks
 
 app_name = "generation"
 urlpatterns = [
@@ -13,6 +13,7 @@ urlpatterns = [
     path("studio/task/<slug:task_id>/cancel", views.cancel, name="cancel"),
     path("studio/task/<slug:task_id>/retry", views.retry, name="retry"),
     path("studio/task/<slug:task_id>/recover", views.recover, name="recover"),
+    path("hooks/fal/<slug:task_id>/<slug:token>", webhooks.FalWebhook.as_view(), name="webhook"),
     path("media/<slug:picture_id>", media.media, name="media"),
     path("media/<slug:picture_id>/<int:width>", media.media, name="thumbnail"),
 ]

@@ -180,6 +180,16 @@ class SandboxServer:
         return self.job_store.snapshot()
 
     @property
+    def connections(self) -> int:
+        """How many connections have been made so far."""
+        return self._http.accepted if self._http else 0
+
+    def drop_connections(self) -> None:
+        """Close what is open, as a server does that has waited long enough."""
+        if self._http is not None:
+            self._http.drop_connections()
+
+    @property
     def held(self) -> int:
         """How many answers a ``hold`` rule keeps back at this moment."""
         with self._gate:
@@ -227,6 +237,7 @@ class _ThreadedServer(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], sandbox: SandboxServer) -> None:
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._connections_lock = threading.Lock()
+        self.accepted = 0
         self.sandbox = sandbox
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -241,6 +252,7 @@ class _ThreadedServer(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         with self._connections_lock:
+            self.accepted += 1
             self._connections[request] = threading.current_thread()
         try:
             if not self.sandbox.stopping.is_set():

@@ -9,7 +9,6 @@ import ssl
 import threading
 
 import pytest
-import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,7 +33,9 @@ MULTI = "fal-ai/flux-pro/kontext/max/multi"
 
 @pytest.fixture
 def client(sandbox):
-    return fal.FalClient(fal.Connection(base_url=sandbox.url, api_key="a:b"))
+    client = fal.FalClient(fal.Connection(base_url=sandbox.url, api_key="a:b"))
+    yield client
+    client.close()
 
 
 def finish(client, request_id, endpoint=SCHNELL):
@@ -162,7 +163,7 @@ def test_an_address_or_key_that_cannot_be_is_certainly_not_sent(address, key):
 def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown(
     client, sandbox, monkeypatch
 ):
-    monkeypatch.setattr(fal, "SUBMIT_TIMEOUT", urllib3.Timeout(connect=1.0, read=0.2))
+    monkeypatch.setattr(fal, "SUBMIT_SECONDS", 0.2)
     sandbox.add_fault(kind="hold", on="submit")
 
     with pytest.raises(OutcomeUnknown):
@@ -238,6 +239,28 @@ def test_nothing_is_said_to_a_server_whose_certificate_is_not_trusted(cut_off_by
         submit(client)
 
     assert received in ([], [b""])
+
+
+def test_polls_share_a_connection(client, sandbox):
+    request_id = submit(client)
+    before = sandbox.connections
+
+    for _poll in range(5):
+        client.poll(endpoint=SCHNELL, request_id=request_id)
+
+    assert sandbox.connections - before == 1
+
+
+def test_a_kept_connection_that_the_server_closed_is_made_anew(client, sandbox):
+    request_id = submit(client)
+    client.poll(endpoint=SCHNELL, request_id=request_id)
+    sandbox.drop_connections()
+
+    assert client.poll(endpoint=SCHNELL, request_id=request_id).state in (
+        "queued",
+        "running",
+        "completed",
+    )
 
 
 def test_two_submits_do_not_share_a_connection_that_may_have_been_closed(client, sandbox):

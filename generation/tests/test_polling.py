@@ -318,7 +318,11 @@ def test_a_task_is_claimed_by_one_sweep_only(drawing, alice):
     now = timezone.now()
 
     claimed = [
-        len(polling._claim_to_ask(holder, now, most=10, paces=polling._Paces()))
+        len(
+            polling._claim_to_ask(
+                holder, now, most=10, paces=polling._Paces(), known=polling._Known()
+            )
+        )
         for holder in ("one", "other")
     ]
 

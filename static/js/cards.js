@@ -1,7 +1,7 @@
 // Cards that are not done yet follow the server: often at first, rarer while nothing happens,
 // not at all in a tab nobody sees. Only cards that changed are replaced.
 
-import { announce, fetchFragment, showTimes } from "./dom.js";
+import { announce, creditsMoved, fetchFragment, showTimes } from "./dom.js";
 
 const FIRST_WAIT = 700;
 const LONGEST_WAIT = 5000;
@@ -17,6 +17,9 @@ const ahead = Date.parse(list.dataset.now) - Date.now();
 let wait = FIRST_WAIT;
 let timer = 0;
 let asking = false;
+
+// Until here a task's credits are reserved; then they are charged or given back.
+const holdsCredits = (card) => ["waiting", "running"].includes(card?.dataset.state);
 
 const liveCards = () => [...list.querySelectorAll("[data-live]")];
 
@@ -40,7 +43,9 @@ async function look() {
   try {
     const answer = await fetchFragment(`${list.dataset.cardsUrl}?${query}`);
     if (!answer) return;
+    const held = cards.filter(holdsCredits);
     const changes = cards.map((card) => take(card, answer.getElementById(card.id)));
+    if (held.some((card) => !holdsCredits(document.getElementById(card.id)))) creditsMoved();
     wait = changes.some(Boolean) ? FIRST_WAIT : Math.min(wait * GROWTH, LONGEST_WAIT);
   } catch (error) {
     // Whatever it was, the cards stay as they are and the question is asked again.
@@ -95,7 +100,10 @@ function dropDoubles() {
   }
 }
 
-list.addEventListener("htmx:afterSwap", () => {
+list.addEventListener("htmx:afterSwap", (event) => {
+  // Cancelling and retrying move credits too. A new task brings the composer's button along.
+  const { elt, verb } = event.detail.requestConfig;
+  if (verb === "post" && elt.id !== "composer") creditsMoved();
   dropDoubles();
   showSeconds();
   follow();

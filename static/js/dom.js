@@ -23,28 +23,36 @@ export function toast(text) {
   setTimeout(() => message.remove(), 8000);
 }
 
+/** Let everything that shows the member's credits ask again what is left of them. */
+export function creditsMoved() {
+  document.body.dispatchEvent(new Event("credits"));
+}
+
 const UNITS = [
   ["minute", 60],
   ["hour", 3600],
   ["day", 86400],
 ];
 
-/** Turn the server's times into the reader's: "5 minutes ago", or a date when it is older. */
+/** Turn the server's times into the reader's: "5 minutes ago", "in 3 hours", or a date. */
 export function showTimes(root = document) {
   const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
   const date = new Intl.DateTimeFormat(language, { month: "short", day: "numeric" });
+  const withYear = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
   const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
   for (const element of root.querySelectorAll("time[datetime]")) {
     const moment = new Date(element.dateTime);
-    const age = (Date.now() - moment) / 1000;
+    const ahead = (moment - Date.now()) / 1000;
+    const distance = Math.abs(ahead);
     element.title = exact.format(moment);
-    if (age >= 7 * 86400) {
-      element.textContent = date.format(moment);
+    if (distance >= 7 * 86400) {
+      const isThisYear = moment.getFullYear() === new Date().getFullYear();
+      element.textContent = (isThisYear ? date : withYear).format(moment);
       continue;
     }
-    const [unit, seconds] = UNITS.findLast(([, length]) => age >= length) ?? ["second", 0];
+    const [unit, seconds] = UNITS.findLast(([, length]) => distance >= length) ?? ["second", 0];
     element.textContent = seconds
-      ? relative.format(-Math.floor(age / seconds), unit)
+      ? relative.format(Math.trunc(ahead / seconds), unit)
       : relative.format(0, "second");
   }
 }

@@ -1,5 +1,10 @@
 // The model and its settings: what the server does not need to be asked for.
 
+import { fetchFragment } from "./dom.js";
+
+// Fields of the form the settings do not depend on.
+const NO_SETTINGS = ["prompt", "image", "files", "key", "csrfmiddlewaretoken"];
+
 const form = document.getElementById("composer");
 const prompt = document.getElementById("prompt");
 const picker = form.querySelector("[data-picker]");
@@ -52,6 +57,26 @@ export function reasons() {
 export function showReadiness() {
   form.querySelector("[data-run]").setAttribute("aria-disabled", String(reasons().length > 0));
 }
+
+/** Ask what the button says now. The settings stay as they are: somebody may be typing there. */
+async function refreshRun() {
+  const run = document.getElementById("run");
+  const values = new FormData(form);
+  for (const name of NO_SETTINGS) values.delete(name);
+  const address = document.getElementById("parameters").getAttribute("hx-get");
+  // Unanswered, the button stays as it is until credits move again.
+  const answer = await fetchFragment(`${address}?${new URLSearchParams(values)}`).catch(() => null);
+  const newer = answer?.getElementById("run");
+  // Another answer that has replaced the button meanwhile is newer still.
+  if (!newer || !run.isConnected) return;
+  const hadFocus = run.contains(document.activeElement);
+  run.replaceWith(newer);
+  showLabel();
+  showReadiness();
+  if (hadFocus) newer.querySelector("[data-run]").focus();
+}
+
+document.body.addEventListener("credits", refreshRun);
 
 /** Take the prompt out of the form for a model that has none; the words stay in sight. */
 function showPrompt() {

@@ -8,6 +8,12 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// What a menu shows may be asked for when it opens; `toggle` alone is also its closing.
+document.addEventListener("toggle", (event) => {
+  const menu = event.target;
+  if (menu.matches("details.menu[open]")) menu.dispatchEvent(new Event("opened"));
+}, true);
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   const menu = document.querySelector("details.menu[open]");
@@ -23,6 +29,11 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (asked.pathname === "/login") {
     event.detail.shouldSwap = false;
     location.reload();
+  }
+  // The answer to one try too many says itself when to try again.
+  if (event.detail.xhr.status === 429) {
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
   }
 });
 

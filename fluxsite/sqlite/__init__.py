@@ -1,0 +1,1 @@
+"""Django's backend for SQLite, with a gate in front of the write lock (docs/adr/0007)."""
