@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, status
 from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
@@ -26,6 +29,7 @@ from fluxsite.middleware import current_request_id
 logger = logging.getLogger(__name__)
 
 MAX_JSON_DEPTH = 20
+NO_DATABASE = (OperationalError, InterfaceError)
 
 
 class BoundedJSONParser(JSONParser):
@@ -77,12 +81,24 @@ def error_body(
     return body
 
 
+class DatabaseAway(exceptions.APIException):
+    """Locked for too long, or not there. Whatever the request did was rolled back."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = gettext_lazy("The site is busy. Nothing was changed; try again in a moment.")
+    wait = 5
+
+
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | None:
     """Turn an exception of a view into a reply of the common shape (DRF's hook)."""
     if isinstance(exc, Http404):
         exc = exceptions.NotFound()
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
+    elif isinstance(exc, NO_DATABASE):
+        logger.error("the database does not answer: %s", exc)
+        exc = DatabaseAway()
     elif isinstance(exc, RequestDataTooBig):
         exc = exceptions.ParseError(_("The request is too large."))
     if not isinstance(exc, exceptions.APIException):
@@ -127,6 +143,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def server_error(request: HttpRequest) -> HttpResponse:
     from django.views.defaults import server_error as page
 
+    if isinstance(sys.exception(), NO_DATABASE) and wants_json(request):
+        away = DatabaseAway()
+        response = json_error(
+            code=away.default_code, detail=str(away.detail), status_code=away.status_code
+        )
+        response["Retry-After"] = str(away.wait)
+        return response
     if wants_json(request):
         return json_error(
             code="internal",

@@ -39,7 +39,7 @@ from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from generation import channel, lifecycle
+from generation import channel, lifecycle, webhook_address
 from generation.ids import new_token
 from generation.models import FluxConfig, FluxTask, SweepLease, TaskImage
 from generation.providers.base import (
@@ -100,8 +100,8 @@ def kick() -> None:
 def _call() -> bool:
     """Note that a sweep is called, unless one is alive or called already."""
     now = timezone.now()
-    uncalled = Q(called_at=None) | Q(called_at__lt=now - CALL_AGAIN_AFTER)
-    asleep = SweepLease.objects.filter(uncalled, name=LEASE, expires_at__lte=now)
+    uncalled = Q(called_at=None) | ~Q(called_at__range=(now - CALL_AGAIN_AFTER, now))
+    asleep = SweepLease.objects.filter(uncalled, _is_over(now), name=LEASE)
     # Looked at before it is written: every page that watches a task comes by here, and on
     # SQLite even an update of nothing waits for the write lock.
     if asleep.exists():
@@ -142,13 +142,19 @@ def _is_work_due(moment: datetime) -> bool:
 
 
 # ---------------------------------------------------------------- lease
+def _is_over(now: datetime) -> Q:
+    """Match leases nobody holds. One that ends later than any can was taken before the clock
+    was put back; its holder, if there still is one, renews it within seconds."""
+    return Q(expires_at__lte=now) | Q(expires_at__gt=now + timedelta(seconds=LEASE_SECONDS + 1))
+
+
 def _lease_is_live(now: datetime) -> bool:
-    return SweepLease.objects.filter(name=LEASE, expires_at__gt=now).exists()
+    return SweepLease.objects.filter(name=LEASE).exclude(_is_over(now)).exists()
 
 
 def _take_lease(holder: str) -> bool:
     now = timezone.now()
-    free = Q(expires_at__lte=now) | Q(holder=holder)
+    free = _is_over(now) | Q(holder=holder)
     expires_at = now + timedelta(seconds=LEASE_SECONDS)
     taken = SweepLease.objects.filter(free, name=LEASE).update(
         holder=holder, expires_at=expires_at, called_at=None
@@ -301,14 +307,26 @@ class _Sweep:
         record = self._recorder_of_submission(state)
         for task in tasks:
             if lifecycle.begin_submission(task=task, now=now):
-                self._start(self._senders, task, record, lifecycle.send, provider=provider)
+                self._start(
+                    self._senders,
+                    task,
+                    record,
+                    lifecycle.send,
+                    provider=provider,
+                    webhook_url=webhook_address.address_for(config=state.config, task_id=task.pk),
+                )
 
     def _recorder_of_submission(self, state: channel.Channel) -> _Recorder:
         timeout = timedelta(seconds=state.config.timeout)
+        awaits_webhook = webhook_address.is_enabled(config=state.config)
 
         def record(task: FluxTask, outcome: Submitted | ProviderFailure) -> None:
             lifecycle.record_submission(
-                task=task, outcome=outcome, timeout=timeout, now=timezone.now()
+                task=task,
+                outcome=outcome,
+                timeout=timeout,
+                awaits_webhook=awaits_webhook,
+                now=timezone.now(),
             )
             if isinstance(outcome, Submitted):
                 if state.is_refused and channel.close_breaker():

@@ -7,6 +7,7 @@ same picture twice writes the same objects again.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import tempfile
@@ -77,9 +78,13 @@ def ingest(*, image: TaskImage, allowed_hosts: Sequence[str]) -> Stored:
         content_type, extension = FORMATS[kind]
         key = f"generated/{image.created_at:%Y/%m}/{image.task_id}/{image.position}.{extension}"
         file.seek(0)
-        default_storage.save(key, File(file))
-    for width in THUMBNAIL_WIDTHS:
-        _save_thumbnail(picture, key=key, width=width)
+        try:
+            default_storage.save(key, File(file))
+            for width in THUMBNAIL_WIDTHS:
+                _save_thumbnail(picture, key=key, width=width)
+        except OSError:
+            _remove(key)
+            raise
     return Stored(
         storage_key=key,
         content_type=content_type,
@@ -88,6 +93,17 @@ def ingest(*, image: TaskImage, allowed_hosts: Sequence[str]) -> Stored:
         byte_size=size,
         sha256=digest,
     )
+
+
+def _remove(key: str) -> None:
+    """Remove what a failed save may have left, such as half a file on a full disk."""
+    for each in (key, *(_thumbnail_key(key, width) for width in THUMBNAIL_WIDTHS)):
+        with contextlib.suppress(OSError):
+            default_storage.delete(each)
+
+
+def _thumbnail_key(key: str, width: int) -> str:
+    return f"{key.rpartition('.')[0]}-{width}.webp"
 
 
 def _fetch(url: str, *, into: IO[bytes], allowed_hosts: Sequence[str]) -> tuple[str, int]:
@@ -167,7 +183,7 @@ def _save_thumbnail(picture: Image.Image, *, key: str, width: int) -> None:
         small = small.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=78, method=2)
-    default_storage.save(f"{key.rpartition('.')[0]}-{width}.webp", ContentFile(buffer.getvalue()))
+    default_storage.save(_thumbnail_key(key, width), ContentFile(buffer.getvalue()))
 
 
 # ---------------------------------------------------------------- uploads

@@ -501,43 +501,45 @@ class Died(BaseException):
 
 
 @contextmanager
-def dying_before_write(number: int):
-    """Kill the worker before its next write but so many. What it had committed stays."""
-    writes = 0
+def before_each(is_meant: Callable[[str], bool], call: Callable[[int], None]):
+    """Call with 1, 2, … before the statements that are meant."""
+    number = 0
 
-    def die(execute, sql, params, many, context):
-        nonlocal writes
-        if sql.lstrip().startswith(("INSERT", "UPDATE", "DELETE")):
-            writes += 1
-            if writes == number:
-                raise Died
+    def execute_after_call(execute, sql, params, many, context):
+        nonlocal number
+        if is_meant(sql.lstrip()):
+            number += 1
+            call(number)
         return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(die):
+    with connection.execute_wrapper(execute_after_call):
         yield
 
 
-@contextmanager
-def calling_before_statement(number: int, call: Callable[[], None]):
-    """Call once before the next statement but so many that is outside of a transaction.
+def is_write(sql: str) -> bool:
+    return sql.startswith(("INSERT", "UPDATE", "DELETE"))
 
-    What another connection commits there is seen by the rest of the verb, as it would be on
+
+def outside_of_transactions() -> Callable[[str], bool]:
+    """Return what tells whether a statement is none of a transaction begun after now.
+
+    What another connection commits before such a one is seen by the rest of the verb, on
     either database. Inside of a transaction the rows are locked, or it has not begun.
     """
     depth = len(connection.savepoint_ids)
-    seen = 0
+    return lambda sql: (
+        len(connection.savepoint_ids) == depth and not sql.startswith(("RELEASE", "ROLLBACK"))
+    )
 
-    def interrupt(execute, sql, params, many, context):
-        nonlocal seen
-        is_between = len(connection.savepoint_ids) == depth
-        if is_between and not sql.startswith(("RELEASE", "ROLLBACK")):
-            seen += 1
-            if seen == number:
-                call()
-        return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(interrupt):
-        yield
+def count(is_meant: Callable[[str], bool], verb: Callable[[], Any]) -> int:
+    """Return how many such statements the verb would execute now. Nothing remains of it."""
+    numbers = [0]
+    with transaction.atomic():
+        with before_each(is_meant, numbers.append):
+            verb()
+        transaction.set_rollback(True)
+    return numbers[-1]
 
 
 @contextmanager
@@ -615,7 +617,8 @@ def move(*, weight: int = 1, **arguments: st.SearchStrategy[Any]):
 WHICH = st.integers(0, 7)
 #: Whether a worker goes by what it read earlier.
 KEPT = st.sampled_from([False, False, True])
-AT_ONCE = st.sampled_from([True, True, True, False])
+AT_ONCE = st.sampled_from([True, True, False])
+STATE = st.sampled_from([Row.is_waiting, Row.is_being_sent, Row.is_running]).map(lambda p: p.fget)
 MEMBER = st.sampled_from(MEMBERS)
 PICTURES = st.integers(1, 4)
 
@@ -663,37 +666,50 @@ class LifecycleMachine(RuleBasedStateMachine):
     def happens(self, verb: Verb) -> None:
         """Do it and compare: as a whole, cut off in the middle, or with another in between."""
         self.is_checked = False
-        if self.interrupts_before and self.held_back is None:
+        if self.interrupts_before is not None and self.held_back is None:
             self.held_back = verb
         elif self.held_back:
             self._both_happen(verb)
-        elif self.dies_before:
+        elif self.dies_before is not None:
             self._dies(verb)
         else:
-            answer = answer_of(verb.call)
-            assert answer == verb.should(self.world, answer)
-            verb.then(answer)
+            self._happens_whole(verb)
 
-    def _dies(self, verb: Verb) -> None:
-        number, self.dies_before = self.dies_before, None
-        try:
-            with dying_before_write(number):
-                answer = answer_of(verb.call)
-        except Died:
-            # Either all of a transaction or nothing.
-            if number > 1:
-                verb.first(self.world)
-            return
+    def _happens_whole(self, verb: Verb) -> None:
+        answer = answer_of(verb.call)
         assert answer == verb.should(self.world, answer)
         verb.then(answer)
+
+    def _dies(self, verb: Verb) -> None:
+        """Let the worker die after its first write, if it makes more than one."""
+        writes = count(is_write, lambda: answer_of(verb.call))
+        if writes < 2:
+            self._happens_whole(verb)
+            return
+        number, self.dies_before = 2 + self.dies_before % (writes - 1), None
+
+        def die(write):
+            if write == number:
+                raise Died
+
+        with pytest.raises(Died), before_each(is_write, die):
+            verb.call()
+        # Either all of a transaction or nothing.
+        verb.first(self.world)
 
     def _both_happen(self, verb: Verb) -> None:
         """Let the verb held back happen in the middle of this one: the outcome must be that
         of one after the other, in either order."""
-        other, number = self.held_back, self.interrupts_before
-        self.held_back = self.interrupts_before = None
+        other, self.held_back = self.held_back, None
+        statements = count(outside_of_transactions(), lambda: answer_of(verb.call))
+        number, self.interrupts_before = 1 + self.interrupts_before % max(statements, 1), None
         other_answers = []
-        with calling_before_statement(number, lambda: other_answers.append(answer_of(other.call))):
+
+        def interrupt(statement):
+            if statement == number and not other_answers:
+                other_answers.append(answer_of(other.call))
+
+        with before_each(outside_of_transactions(), interrupt):
             answer = answer_of(verb.call)
         if not other_answers:
             other_answers.append(answer_of(other.call))
@@ -735,11 +751,11 @@ class LifecycleMachine(RuleBasedStateMachine):
     def time_passes(self, wait):
         self.now += wait
 
-    @move(weight=4, before_write=st.integers(1, 5))
+    @move(weight=4, before_write=WHICH)
     def the_next_worker_dies(self, before_write):
         self.dies_before = before_write
 
-    @move(weight=8, before_statement=st.integers(1, 5))
+    @move(weight=8, before_statement=WHICH)
     def the_next_two_happen_at_once(self, before_statement):
         self.interrupts_before = before_statement
 
@@ -783,8 +799,11 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @move(weight=7, which=WHICH, awaits_webhook=st.booleans())
     def an_answer_is_written_down_late_or_twice(self, which, awaits_webhook):
-        if self.answers:
-            answer = self.answers[-1 - which % len(self.answers)]
+        rows = self.world.tasks
+        being_sent = [each for each in self.answers if rows[each.task.pk].is_being_sent]
+        answers = being_sent or self.answers
+        if answers:
+            answer = answers[-1 - which % len(answers)]
             self.happens(self._recording(answer, awaits_webhook))
 
     def _recording(self, answer: Answer, awaits_webhook: bool) -> Verb:
@@ -805,6 +824,11 @@ class LifecycleMachine(RuleBasedStateMachine):
                 now=now,
             ),
         )
+
+    @move(weight=5, which=WHICH, state=STATE)
+    def a_worker_reads(self, which, state):
+        """And does something about it much later, if at all."""
+        self.pick(which, kept=False, wanted=state)
 
     @move(weight=3, which=WHICH, kept=KEPT)
     def a_sender_is_found_dead(self, which, kept):
@@ -982,10 +1006,10 @@ class LifecycleMachine(RuleBasedStateMachine):
         if isinstance(answer, str) and answer not in self.tasks:
             self.tasks.append(answer)
 
-    @move(weight=5, which=WHICH, kept=KEPT)
-    def a_member_cancels(self, which, kept):
+    @move(weight=5, which=WHICH, kept=KEPT, state=STATE)
+    def a_member_cancels(self, which, kept, state):
         now = self.tick()
-        seen = self.pick(which, kept, lambda row: row.is_unfinished)
+        seen = self.pick(which, kept, state)
         self.happens(
             Verb(
                 call=lambda: lifecycle.cancel(task=seen.task, now=now),
@@ -1004,8 +1028,10 @@ class LifecycleMachine(RuleBasedStateMachine):
             )
         )
 
-    @move(weight=2, member=MEMBER, amount=st.integers(-60, 60))
+    @move(weight=4, member=MEMBER, amount=st.sampled_from([60, 20, 0, -7, -60, "all"]))
     def staff_book(self, member, amount):
+        if amount == "all":
+            amount = -self.world.balance[member]
         kind = "GRANT" if amount > 0 else "ADJUST"
         self.bookings += 1
         reference = f"staff:{self.bookings}"

@@ -19,7 +19,7 @@ from generation.models import FluxConfig, FluxTask, SweepLease, TaskImage
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UserFactory
 
 
-def live_lease(seconds=60):
+def live_lease(seconds=5):
     SweepLease.objects.create(
         name=polling.LEASE, holder="other", expires_at=timezone.now() + timedelta(seconds=seconds)
     )
@@ -86,7 +86,7 @@ def test_a_sweep_that_lost_its_lease_stops(drawing, alice, monkeypatch):
     drawing.add_fault(kind="never_completes")
     run = polling._Sweep(holder="me")
     assert polling._take_lease("me")
-    SweepLease.objects.update(holder="other", expires_at=timezone.now() + timedelta(seconds=60))
+    SweepLease.objects.update(holder="other", expires_at=timezone.now() + timedelta(seconds=0.9))
 
     run.until(polling.time.monotonic() + 30, idle=30)
     run.close()
