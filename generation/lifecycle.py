@@ -25,7 +25,7 @@ and every other end releases all of it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -438,6 +438,29 @@ def look(*, task: FluxTask, provider: Provider, cancel: bool) -> Look:
     except ProviderFailure as failure:
         outcome = failure
     return Look(outcome=outcome, cancel_sent=cancel_sent)
+
+
+def look_each(
+    *, tasks: Sequence[FluxTask], provider: Provider
+) -> Iterator[tuple[FluxTask, Look | None]]:
+    """Ask the provider how several accepted tasks stand, side by side.
+
+    Yields each as its answer comes; None stands for a result, good or bad, that is ready to be
+    fetched with `fetch`. Touches no database.
+    """
+    requests = [(task.endpoint, task.request_id) for task in tasks]
+    for place, outcome in provider.poll_each(requests):
+        is_ready = isinstance(outcome, Progress) and outcome.state == "completed"
+        yield tasks[place], None if is_ready else Look(outcome=outcome)
+
+
+def fetch(*, task: FluxTask, provider: Provider) -> Look:
+    """Fetch what is ready. Touches no database."""
+    try:
+        result = provider.result(endpoint=task.endpoint, request_id=task.request_id)
+    except ProviderFailure as failure:
+        return Look(outcome=failure)
+    return Look(outcome=result)
 
 
 def _tell_to_stop(task: FluxTask, provider: Provider) -> bool:

@@ -20,10 +20,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -44,6 +45,7 @@ from generation.ids import new_token
 from generation.models import FluxConfig, FluxTask, SweepLease, TaskImage
 from generation.providers.base import (
     OperatorNeeded,
+    Provider,
     ProviderFailure,
     Submitted,
     Throttled,
@@ -71,9 +73,11 @@ CALL_AGAIN_AFTER = timedelta(seconds=10)
 #: Requests sent side by side, and tasks chosen for it at a time.
 SENDERS = 16
 SEND_BATCH = 64
-#: Questions asked side by side, and tasks claimed for it at a time.
-ASKERS = 64
-ASK_BATCH = 500
+#: Questions asked side by side by one thread, threads, and tasks claimed at a time. A thread
+#: for each question would spend as much on switching between threads as on asking.
+SIDE_BY_SIDE = 50
+ASKERS = 32
+ASK_BATCH = 1000
 #: Questions a second at most. With more tasks than can be asked every second, each is asked
 #: more rarely: what one processor core can ask, and what is polite.
 MAX_ASKED_PER_SECOND = 2000
@@ -215,7 +219,7 @@ def _ending_gently(run: _Sweep) -> Iterator[None]:
 
 #: Writes down what came back about a task.
 _Recorder = Callable[[FluxTask, Any], None]
-_Back = tuple[FluxTask, _Recorder, Future[Any]]
+_Back = tuple[FluxTask, _Recorder, Any]
 
 
 class _Sweep:
@@ -345,6 +349,7 @@ class _Sweep:
             return
         provider = state.provider()
         tasks = _claim_to_ask(self.holder, now, most=room, paces=self._paces, known=self._known)
+        simple: list[FluxTask] = []
         for task in tasks:
             if task.pk in self._in_flight:
                 continue  # Asked before, and still waiting for the answer.
@@ -352,15 +357,36 @@ class _Sweep:
                 # Its sender's lease has run out: it died between asking and writing down.
                 lifecycle.fail_submission(task=task, code="submit_unknown", now=now)
                 continue
-            cancel = lifecycle.wants_cancel(task=task, now=now)
-            self._start(
-                self._askers,
-                task,
-                self._record_look,
-                lifecycle.look,
-                provider=provider,
-                cancel=cancel,
-            )
+            self._in_flight[task.pk] = task
+            if lifecycle.wants_cancel(task=task, now=now):
+                self._start(
+                    self._askers,
+                    task,
+                    self._record_look,
+                    lifecycle.look,
+                    provider=provider,
+                    cancel=True,
+                )
+            else:
+                simple.append(task)
+        for start in range(0, len(simple), SIDE_BY_SIDE):
+            self._askers.submit(self._look_each, simple[start : start + SIDE_BY_SIDE], provider)
+
+    def _look_each(self, tasks: list[FluxTask], provider: Provider) -> None:
+        """Ask about some tasks; what is ready is fetched by other threads."""
+        unanswered = {task.pk: task for task in tasks}
+        try:
+            for task, look in lifecycle.look_each(tasks=tasks, provider=provider):
+                del unanswered[task.pk]
+                if look is not None:
+                    self._back.put((task, self._record_look, look))
+                else:
+                    self._start(
+                        self._askers, task, self._record_look, lifecycle.fetch, provider=provider
+                    )
+        except Exception as error:  # noqa: BLE001 - passed on to the thread that writes it down
+            for task in unanswered.values():
+                self._back.put((task, self._record_look, error))
 
     def _record_look(self, task: FluxTask, look: lifecycle.Look) -> None:
         lifecycle.record_look(task=task, look=look, now=timezone.now())
@@ -378,8 +404,14 @@ class _Sweep:
         **arguments: Any,
     ) -> None:
         self._in_flight[task.pk] = task
-        future = pool.submit(ask, task=task, **arguments)
-        future.add_done_callback(lambda done: self._back.put((task, record, done)))
+        pool.submit(self._ask, task, record, partial(ask, task=task, **arguments))
+
+    def _ask(self, task: FluxTask, record: _Recorder, ask: Callable[[], Any]) -> None:
+        try:
+            outcome = ask()
+        except Exception as error:  # noqa: BLE001 - passed on to the thread that writes it down
+            outcome = error
+        self._back.put((task, record, outcome))
 
     def _harvest(self, seconds: float) -> None:
         """Write down what has come back, and what comes back within `seconds`."""
@@ -395,9 +427,11 @@ class _Sweep:
             self._write_down(back)
 
     def _write_down(self, back: _Back) -> None:
-        task, record, future = back
+        task, record, outcome = back
         try:
-            record(task, future.result())
+            if isinstance(outcome, Exception) and not isinstance(outcome, ProviderFailure):
+                raise outcome
+            record(task, outcome)
         except NO_DATABASE:
             self._wait_for_database()
             if task.submission == FluxTask.Submission.UNSENT:

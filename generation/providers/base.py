@@ -1,4 +1,4 @@
-"""The contract between lifecycle and a vendor: four calls, typed replies, seven failures.
+"""The contract between lifecycle and a vendor: five calls, typed replies, seven failures.
 
 A vendor's quirks stop here. What a failure means for the task is a property of its type:
 
@@ -15,7 +15,7 @@ No Django, no settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -106,6 +106,14 @@ class Provider(Protocol):
 
     def poll(self, *, endpoint: str, request_id: str) -> Progress:
         """Raises Unavailable, OperatorNeeded or RequestNotFound."""
+
+    def poll_each(
+        self, requests: Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[int, Progress | ProviderFailure]]:
+        """Ask about several requests side by side: pairs of endpoint and request id.
+
+        Yields each answer with the place of its question, as they come.
+        """
 
     def result(self, *, endpoint: str, request_id: str) -> Result:
         """Raises Refused, Cancelled, Unavailable, OperatorNeeded or RequestNotFound."""

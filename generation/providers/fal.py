@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import selectors
 import ssl
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
@@ -113,7 +114,7 @@ class FalClient:
     def close(self) -> None:
         """Close the connections kept open between calls; the next call makes new ones."""
         for kept in list(self._kept):
-            kept.line.close()
+            kept.close()
 
     # ------------------------------------------------------------ the contract
     def submit(
@@ -137,16 +138,46 @@ class FalClient:
         return self._read_submitted(reply)
 
     def poll(self, *, endpoint: str, request_id: str) -> Progress:
-        reply = self._get(f"{_request_path(endpoint, request_id)}/status")
-        _raise_for_lookup(reply)
-        states = {"IN_QUEUE": "queued", "IN_PROGRESS": "running", "COMPLETED": "completed"}
-        state = states.get(str(reply.object.get("status")))
-        if reply.status not in (200, 202) or state is None:
-            raise Unavailable("provider_unavailable", f"Unexpected status: {_quote(reply)}")
-        return Progress(
-            state=state,  # type: ignore[arg-type]
-            queue_position=_position(reply.object.get("queue_position")),
-        )
+        return _read_progress(self._get(_status_path(endpoint, request_id)))
+
+    def poll_each(
+        self, requests: Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[int, Progress | ProviderFailure]]:
+        lines = self._lines(len(requests))
+        with selectors.DefaultSelector() as selector:
+            for place, (endpoint, request_id) in enumerate(requests):
+                try:
+                    if lines[place].sock is None:
+                        lines[place] = self._connect()
+                    self._say(lines[place], "GET", _status_path(endpoint, request_id))
+                except _NotSent as error:
+                    # The others would meet the same, and each might take its time to fail.
+                    failure = Unavailable("provider_unavailable", str(error))
+                    yield from ((rest, failure) for rest in range(place, len(requests)))
+                    break
+                except _NoAnswer as error:
+                    yield place, Unavailable("provider_unavailable", str(error))
+                    continue
+                selector.register(lines[place].sock, selectors.EVENT_READ, place)
+            yield from self._hear_each(selector, lines)
+
+    def _hear_each(
+        self, selector: selectors.BaseSelector, lines: Sequence[http.client.HTTPConnection]
+    ) -> Iterator[tuple[int, Progress | ProviderFailure]]:
+        deadline = time.monotonic() + READ_SECONDS
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            for key in [key for key, _events in ready] or list(selector.get_map().values()):
+                selector.unregister(key.fileobj)
+                try:
+                    if not ready:
+                        lines[key.data].close()
+                        raise _NoAnswer("TimeoutError")
+                    yield key.data, _read_progress(self._hear(lines[key.data]))
+                except _NoAnswer as error:
+                    yield key.data, Unavailable("provider_unavailable", str(error))
+                except ProviderFailure as failure:
+                    yield key.data, failure
 
     def result(self, *, endpoint: str, request_id: str) -> Result:
         reply = self._get(_request_path(endpoint, request_id))
@@ -180,17 +211,26 @@ class FalClient:
 
     def _ask(self, method: str, path: str) -> _Reply:
         """Make a call that may be repeated, on this thread's own connection."""
-        kept: _Kept | None = getattr(self._local, "kept", None)
-        if kept is not None and kept.line.sock is not None:
+        lines = self._lines(1)
+        if lines[0].sock is not None:
             try:
-                return self._call(kept.line, method, path)
+                return self._call(lines[0], method, path)
             except _NoAnswer as error:
                 if isinstance(error.__cause__, TimeoutError):
                     raise
                 # The server may have closed it long ago; a new one tells.
-        kept = self._local.kept = _Kept(self._connect())
-        self._kept.add(kept)
-        return self._call(kept.line, method, path)
+        lines[0] = self._connect()
+        return self._call(lines[0], method, path)
+
+    def _lines(self, count: int) -> list[http.client.HTTPConnection]:
+        """Return this thread's connections, at least so many; unmade ones have no socket."""
+        kept: _Kept | None = getattr(self._local, "kept", None)
+        if kept is None:
+            kept = self._local.kept = _Kept()
+            self._kept.add(kept)
+        while len(kept.lines) < count:
+            kept.lines.append(http.client.HTTPConnection("unmade.invalid"))
+        return kept.lines
 
     def _connect(self) -> http.client.HTTPConnection:
         """Return a new connection, made. Raises _NotSent."""
@@ -225,6 +265,18 @@ class FalClient:
 
         `seconds` may pass between two bytes. After a failure the connection is closed.
         """
+        self._say(line, method, path, seconds=seconds, payload=payload)
+        return self._hear(line)
+
+    def _say(
+        self,
+        line: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        *,
+        seconds: float = READ_SECONDS,
+        payload: Mapping[str, Any] | None = None,
+    ) -> None:
         # Encoded here, so that what cannot be sent fails before anything is.
         body = None if payload is None else json.dumps(payload, allow_nan=False).encode()
         headers = self._headers
@@ -240,6 +292,8 @@ class FalClient:
         except (OSError, http.client.HTTPException) as error:
             line.close()
             raise _NoAnswer(_describe(error)) from error
+
+    def _hear(self, line: http.client.HTTPConnection) -> _Reply:
         try:
             with line.getresponse() as response:
                 content = _read_bounded(response)
@@ -275,13 +329,17 @@ class FalClient:
 
 # ---------------------------------------------------------------- transport helpers
 class _Kept:
-    """A connection that is closed once nobody keeps it, such as when its thread ends."""
+    """Connections that are closed once nobody keeps them, such as when their thread ends."""
 
-    def __init__(self, line: http.client.HTTPConnection) -> None:
-        self.line = line
+    def __init__(self) -> None:
+        self.lines: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        for line in self.lines:
+            line.close()
 
     def __del__(self) -> None:
-        self.line.close()
+        self.close()
 
 
 class _NotSent(Exception):
@@ -315,6 +373,10 @@ def _decode(content: bytes) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
+
+
+def _status_path(endpoint: str, request_id: str) -> str:
+    return f"{_request_path(endpoint, request_id)}/status"
 
 
 def _request_path(endpoint: str, request_id: str) -> str:
@@ -366,6 +428,18 @@ def _raise_for_lookup(reply: _Reply) -> None:
         raise _throttled(reply)
     if spoken_by_gateway or 300 <= reply.status < 400:
         raise Unavailable("provider_unavailable", _quote(reply), retry_after=_retry_after(reply))
+
+
+def _read_progress(reply: _Reply) -> Progress:
+    _raise_for_lookup(reply)
+    states = {"IN_QUEUE": "queued", "IN_PROGRESS": "running", "COMPLETED": "completed"}
+    state = states.get(str(reply.object.get("status")))
+    if reply.status not in (200, 202) or state is None:
+        raise Unavailable("provider_unavailable", f"Unexpected status: {_quote(reply)}")
+    return Progress(
+        state=state,  # type: ignore[arg-type]
+        queue_position=_position(reply.object.get("queue_position")),
+    )
 
 
 def _refusal(reply: _Reply) -> ProviderFailure:

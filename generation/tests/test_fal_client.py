@@ -7,6 +7,7 @@ import datetime
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 from cryptography import x509
@@ -20,6 +21,7 @@ from generation.providers.base import (
     Cancelled,
     OperatorNeeded,
     OutcomeUnknown,
+    Progress,
     Refused,
     RequestNotFound,
     Submitted,
@@ -426,3 +428,98 @@ def test_a_submit_answered_properly_is_typed(client):
 
     assert isinstance(submitted, Submitted)
     assert submitted.queue_position is not None
+
+
+# ---------------------------------------------------------------- several polls at once
+def poll_each(client, *request_ids, endpoint=SCHNELL):
+    """Return the outcomes in the order of the questions."""
+    answers = dict(client.poll_each([(endpoint, each) for each in request_ids]))
+    return [answers[place] for place in range(len(request_ids))]
+
+
+def test_several_requests_are_asked_about_side_by_side(client, sandbox):
+    request_ids = [submit(client) for _request in range(8)]
+    sandbox.add_fault(kind="hold", on="status", times=8)
+    held = []
+
+    def release_when_all_have_asked():
+        end = time.monotonic() + 10
+        while sandbox.held < 8 and time.monotonic() < end:
+            time.sleep(0.01)
+        held.append(sandbox.held)
+        sandbox.release()
+
+    threading.Thread(target=release_when_all_have_asked).start()
+
+    outcomes = poll_each(client, *request_ids)
+
+    assert held == [8]
+    assert {outcome.state for outcome in outcomes} <= {"queued", "running", "completed"}
+
+
+def test_each_request_gets_its_own_answer(client, sandbox):
+    sandbox.add_fault(kind="never_completes", state="IN_QUEUE", prompt="first")
+    sandbox.add_fault(kind="never_completes", state="IN_PROGRESS", prompt="second")
+    first, second = submit(client, prompt="first"), submit(client, prompt="second")
+
+    outcomes = poll_each(client, first, "never-heard-of", second)
+
+    assert outcomes[0].state == "queued"
+    assert type(outcomes[1]) is RequestNotFound
+    assert outcomes[2].state in ("queued", "running")
+
+
+def test_an_answer_comes_before_a_slower_one_that_was_asked_for_first(client, sandbox):
+    slow, quick = submit(client, prompt="slow"), submit(client, prompt="quick")
+    sandbox.add_fault(kind="hold", on="status", path=slow)
+    answers = client.poll_each([(SCHNELL, slow), (SCHNELL, quick)])
+
+    place, _outcome = next(answers)
+    sandbox.release()
+
+    assert place == 1
+    assert [place for place, _outcome in answers] == [0]
+
+
+def test_an_answer_that_never_comes_is_given_up_and_the_others_count(client, sandbox, monkeypatch):
+    monkeypatch.setattr(fal, "READ_SECONDS", 0.5)
+    silent, loud = submit(client, prompt="silent"), submit(client, prompt="loud")
+    sandbox.add_fault(kind="hold", on="status", path=silent)
+
+    outcomes = poll_each(client, silent, loud)
+
+    sandbox.release()
+    assert type(outcomes[0]) is Unavailable
+    assert outcomes[1].state in ("queued", "running", "completed")
+
+
+def test_kept_connections_that_the_server_closed_cost_one_round_of_polls(client, sandbox):
+    request_ids = [submit(client) for _request in range(3)]
+    poll_each(client, *request_ids)
+    sandbox.drop_connections()
+
+    poll_each(client, *request_ids)
+    outcomes = poll_each(client, *request_ids)
+
+    assert [type(outcome) for outcome in outcomes] == [Progress] * 3
+
+
+def test_a_server_that_is_not_there_is_tried_once_for_all():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        client = fal.FalClient(fal.Connection(base_url=address, api_key="a:b"))
+
+        outcomes = poll_each(client, "a", "b", "c")
+
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+
+
+def test_polls_side_by_side_keep_their_connections(client, sandbox):
+    request_ids = [submit(client) for _request in range(4)]
+    before = sandbox.connections
+
+    for _round in range(3):
+        poll_each(client, *request_ids)
+
+    assert sandbox.connections - before == 4

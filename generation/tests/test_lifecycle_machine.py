@@ -56,7 +56,7 @@ from generation.providers.base import (
 
 SCHNELL = "fal-ai/flux-1/schnell"
 MEMBERS = ("alice", "bob")
-START = 60
+START = 100
 TIMEOUT = timedelta(seconds=300)
 UNFINISHED = ("PENDING", "IN_QUEUE", "IN_PROGRESS")
 FINAL = ("SUCCESS", "FAILED", "CANCELLED")
@@ -467,7 +467,7 @@ POLICY = Refused("content_policy", "unsafe")
 LOST = OutcomeUnknown("submit_unknown", "reset")
 TAKEN = Submitted(request_id="", queue_position=3)
 
-ANSWERS = st.sampled_from([TAKEN, TAKEN, TAKEN, BUSY, THROTTLED, LOCKED, POLICY, LOST, LOST])
+ANSWERS = st.sampled_from([TAKEN, TAKEN, TAKEN, BUSY, BUSY, THROTTLED, LOCKED, POLICY, LOST, LOST])
 OUTCOMES = st.sampled_from(
     [
         *(result(pictures) for pictures in (1, 2, 3, 5)),
@@ -770,6 +770,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         awaits_webhook=st.booleans(),
     )
     def a_worker_sends(self, which, kept, outcome, has_arrived, at_once, awaits_webhook):
+        if not any(row.is_waiting for row in self.world.tasks.values()):
+            self.a_member_asks_for_pictures(MEMBERS[0], pictures=2, key="", is_taken=False)
         seen = self.pick(which, kept, lambda row: row.is_waiting)
         self._send(seen, outcome, has_arrived, at_once=at_once, awaits_webhook=awaits_webhook)
 
@@ -930,14 +932,16 @@ class LifecycleMachine(RuleBasedStateMachine):
         )
 
     # ------------------------------------------------------------ calls of the provider
-    @move(weight=8, which=WHICH, about=st.sampled_from(["its own", "its own", "another"]))
+    @move(weight=8, which=WHICH, about=st.sampled_from(["a new end", "any", "another request"]))
     def the_provider_calls(self, which, about):
-        if not self.provider.request_ids:
+        taken = list(self.provider.request_ids)
+        if about == "a new end":
+            taken = [pk for pk in taken if self.world.tasks[pk].webhook_at is None] or taken
+        if not taken:
             return
         now = self.tick()
-        taken = list(self.provider.request_ids)
         pk = taken[-1 - which % len(taken)]
-        request_id = self.provider.request_ids[pk] if about == "its own" else about
+        request_id = "another" if about == "another request" else self.provider.request_ids[pk]
         self.happens(
             Verb(
                 call=lambda: lifecycle.hear_of(task_id=pk, request_id=request_id, now=now),

@@ -34,6 +34,8 @@ from generation.tests.test_admin import CONFIG, form
 from generation.tests.test_lifecycle import place
 
 HOUR = timedelta(hours=1)
+#: Stands for the document that is right.
+GOOD_KEYS = b"the good keys"
 
 
 # ---------------------------------------------------------------- somebody who signs
@@ -406,6 +408,7 @@ def test_a_body_that_speaks_of_another_request_is_refused(client, signer, task):
 
 @pytest.mark.usefixtures("enabled")
 def test_a_body_beyond_the_limit_is_refused(client, signer, task, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * webhooks.MAX_BODY_BYTES
     largest = b" " * (webhooks.MAX_BODY_BYTES - 2) + b"{}"
     assert refusal(call(client, signer, task, body=largest + b" ")) == (413, "too_large")
     assert call(client, signer, task, body=largest).status_code == 200
@@ -573,8 +576,8 @@ def test_keys_are_not_believed_for_ever(client, signer, publisher, task, monkeyp
 @pytest.mark.parametrize(
     "answer",
     [
-        (500, b"{}"),
-        (404, b"{}"),
+        (500, GOOD_KEYS),
+        (404, GOOD_KEYS),
         (200, b"<html>"),
         (200, b"\xff"),
         (200, b"[" * 60_000),
@@ -587,7 +590,10 @@ def test_keys_are_not_believed_for_ever(client, signer, publisher, task, monkeyp
     ids=lambda answer: f"{answer[0]} {answer[1][:30]!r}",
 )
 def test_without_keys_the_provider_is_asked_to_call_again(client, signer, publisher, task, answer):
-    publisher.answer = answer
+    status, content = answer
+    if content is GOOD_KEYS:
+        content = json.dumps(publisher.document).encode()
+    publisher.answer = (status, content)
 
     for _time in range(3):
         reply = call(client, signer, task)
@@ -620,7 +626,8 @@ def test_a_redirect_to_keys_is_not_followed(client, signer, publisher, task):
     elsewhere = Publisher()
     try:
         elsewhere.document = publisher.document
-        publisher.answer, publisher.location = (302, b""), elsewhere.url
+        good = json.dumps(publisher.document).encode()
+        publisher.answer, publisher.location = (302, good), elsewhere.url
 
         assert call(client, signer, task).status_code == 503
         assert elsewhere.count == 0
