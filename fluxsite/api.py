@@ -122,7 +122,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
 
 # ---------------------------------------------------------------- errors outside DRF views
 def wants_json(request: HttpRequest) -> bool:
-    return request.path.startswith(("/api/", "/v1/"))
+    return request.path.startswith(("/api/", "/v1/", "/hooks/"))
 
 
 def json_error(*, code: str, detail: str, status_code: int) -> HttpResponse:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from pathlib import Path
 
 if not os.environ.get("DATA_DIR"):
     # Parallel workers of the suite inherit it; conftest.py takes it away at the end.
     os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="fluxsite-test-")
 # What a developer exported for a running site must not leak into the tests.
-for _name in ("FAL_KEY", "FAL_BASE_URL", "FAL_AUTH_SCHEME", "SANDBOX_URL", "HTTPS", "DEBUG"):
+for _name in (
+    *("FAL_KEY", "FAL_BASE_URL", "FAL_AUTH_SCHEME", "FAL_JWKS_URL", "SANDBOX_URL"),
+    *("PUBLIC_URL", "SECRET_KEY_FALLBACKS", "HTTPS", "DEBUG"),
+):
     os.environ.pop(_name, None)
 os.environ["LOG_LEVEL"] = os.environ.get("TEST_LOG_LEVEL", "ERROR")
 
 from fluxsite.settings import *  # noqa: E402, F403, TID251
 from fluxsite.settings import DATABASES, MEDIA_ROOT  # noqa: E402, TID251
 
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # A file, not memory: threads and child processes of the tests share it.
-    DATABASES["default"]["TEST"] = {"NAME": Path(os.environ["DATA_DIR"]) / "test.sqlite3"}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -683,7 +683,9 @@ def hear_of(*, task_id: str, request_id: str, now: datetime) -> bool:
     tasks = FluxTask.objects.filter(pk=task_id, webhook_at=None)
     known = tasks.filter(submission=Submission.ACCEPTED, request_id=request_id)
     being_sent = tasks.filter(status=Status.PENDING, submission=Submission.UNKNOWN)
-    lost = tasks.filter(status=Status.FAILED, submission=Submission.UNKNOWN)
+    lost = tasks.filter(
+        status=Status.FAILED, submission=Submission.UNKNOWN, error_code__in=LATE_CODES
+    )
     called = {"webhook_at": now, "updated_at": now}
     # Any of these may change between two statements, but only towards a later one.
     if being_sent.exists():
