@@ -78,9 +78,10 @@ SEND_BATCH = 64
 SIDE_BY_SIDE = 50
 ASKERS = 32
 ASK_BATCH = 1000
-#: Questions a second at most. With more tasks than can be asked every second, each is asked
-#: more rarely: what one processor core can ask, and what is polite.
-MAX_ASKED_PER_SECOND = 2000
+#: The more tasks there are, the more rarely each is asked about: with n of them at most every
+#: 0.25 s + n / 2200. That is what one processor core can ask, and what is polite.
+ASK_AT_MOST_EVERY = 0.25
+ASKED_PER_SECOND = 2200
 #: Seconds without a submit after one that could not be delivered.
 HOLD_SECONDS = 1.0
 #: Due work that nobody touched for this long, with no sweep alive, means a hung cluster.
@@ -542,7 +543,8 @@ class _Paces:
         allows."""
         if time.monotonic() - self.counted_at > 1:
             self.counted_at = time.monotonic()
-            self.slowest = FluxTask.objects.at_provider().count() / MAX_ASKED_PER_SECOND
+            count = FluxTask.objects.at_provider().count()
+            self.slowest = ASK_AT_MOST_EVERY + count / ASKED_PER_SECOND
         return max(ask_again_after(task, now=now), self.slowest)
 
 
@@ -573,7 +575,7 @@ def ask_again_after(task: FluxTask, *, now: datetime) -> float:
     if age < 3:
         return 0.4
     if age < 30:
-        return 0.75
+        return 0.7
     return 2.0 if age < 60 else 5.0 if age < 300 else 10.0
 
 
