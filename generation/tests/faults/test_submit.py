@@ -121,7 +121,7 @@ def test_an_answer_that_comes_too_late_is_as_good_as_lost(site: Site):
     """Row 9. The limit of a minute is shortened to a second."""
     site.sandbox.add_fault("delay", on="submit", times=1, seconds=2)
     site.web()
-    site.workers({"generation.providers.fal.SUBMIT_TIMEOUT": {"connect": 5, "read": 1}})
+    site.workers({"generation.providers.fal.SUBMIT_SECONDS": 1})
     task_id = site.alice.draw("late answer")
     site.quiet()
 
