@@ -297,11 +297,12 @@ class World:
         if row.webhook_at:
             return False
         is_known = row.submission == "ACCEPTED" and row.request_id == request_id
+        was_given_up = row.status == "FAILED" and row.error_code in lifecycle.LATE_CODES
         if row.is_being_sent():
             self._accept(row, request_id, now=now)
-        elif is_known and row.status == "FAILED" and row.error_code in lifecycle.LATE_CODES:
+        elif was_given_up and is_known:
             row.late_result_at = now
-        elif row.status == "FAILED" and row.submission == "UNKNOWN":
+        elif was_given_up and row.submission == "UNKNOWN":
             row.submission, row.request_id = "ACCEPTED", request_id
             row.accepted_at = row.late_result_at = now
         elif not (is_known and row.is_running()):
@@ -457,6 +458,14 @@ class ScriptedProvider:
         if isinstance(self.next_answer, Result | Refused | Cancelled):
             return Progress(state="completed")
         return self._answer()
+
+    def poll_each(self, requests):
+        for place, (endpoint, request_id) in enumerate(requests):
+            try:
+                answer = self.poll(endpoint=endpoint, request_id=request_id)
+            except ProviderFailure as failure:
+                answer = failure
+            yield place, answer
 
     def result(self, *, endpoint, request_id):
         return self._answer()
@@ -922,7 +931,11 @@ class LifecycleMachine(RuleBasedStateMachine):
         cancel = lifecycle.wants_cancel(task=seen.task, now=now)
         assert cancel == seen.known.wants_cancel(now)
         with without_database():
-            look = lifecycle.look(task=seen.task, provider=self.provider, cancel=cancel)
+            if cancel:
+                look = lifecycle.look(task=seen.task, provider=self.provider, cancel=True)
+            else:
+                [(task, look)] = lifecycle.look_each(tasks=[seen.task], provider=self.provider)
+                look = look or lifecycle.fetch(task=task, provider=self.provider)
         assert (look.outcome, look.cancel_sent) == (outcome, cancel and hears_cancel)
         return look
 
