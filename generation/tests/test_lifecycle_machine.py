@@ -1182,7 +1182,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def _site(request, db):
+def _site(request, transactional_db):
     # By name: hypothesis has a `settings` of its own in this module.
     site = request.getfixturevalue("settings")
     site.CREDITS_ENABLED = True
@@ -1194,6 +1194,8 @@ def _site(request, db):
         User.objects.create_user(name)
 
 
+# Each life is a transaction of its own and rolled back. As savepoints of one transaction they
+# would leave PostgreSQL more and more dead rows to look at.
 @pytest.mark.usefixtures("_site")
 def test_any_order_of_verbs_leaves_what_a_simple_model_says():
     for number in range(int(os.environ.get("MACHINE_SEEDS", "5"))):
