@@ -247,6 +247,13 @@ class FluxTask(ImageTask):
     cost_reserved = models.PositiveIntegerField(default=0)
     cost_charged = models.PositiveIntegerField(default=0)
 
+    input_transport = models.CharField(
+        max_length=10,
+        blank=True,
+        default="",
+        help_text=_("How its reference pictures were sent last: as addresses or as data."),
+    )
+
     idempotency_key = models.CharField(max_length=255, blank=True, default="")
     body_hash = models.CharField(max_length=64, blank=True, default="")
 
@@ -444,6 +451,9 @@ class Picture(models.Model):
     width = models.PositiveIntegerField(null=True, blank=True)
     height = models.PositiveIntegerField(null=True, blank=True)
     byte_size = models.PositiveBigIntegerField(null=True, blank=True)
+    thumbnails_size = models.PositiveIntegerField(
+        null=True, blank=True, help_text=_("Bytes of its thumbnails together.")
+    )
     sha256 = models.CharField(max_length=64, blank=True, default="")
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -491,6 +501,9 @@ class TaskImage(Picture):
     storing_since = models.DateTimeField(
         null=True, blank=True, help_text=_("Since when a worker has the job of saving it.")
     )
+    lost_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When it was given up, and its credits given back.")
+    )
     store_attempts = models.PositiveSmallIntegerField(default=0)
     store_error = models.TextField(blank=True, default="")
     next_action_at = models.DateTimeField(null=True, blank=True)
@@ -521,15 +534,69 @@ class TaskImage(Picture):
 
 
 class Upload(Picture):
-    """A reference picture a member brought: checked, turned upright, free of metadata."""
+    """A reference picture a member brought: checked, turned upright, free of metadata.
+
+    `sha256` is of the stored file, `pixel_hash` of what it shows: the same picture in another
+    file is the same upload."""
+
+    pixel_hash = models.CharField(max_length=64)
 
     class Meta:
         db_table = "flux_uploads"
         verbose_name = _("upload")
         verbose_name_plural = _("uploads")
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["user", "sha256"], name="flux_uploads_one_per_content"),
+            models.UniqueConstraint(
+                fields=["user", "pixel_hash"], name="flux_uploads_one_per_content"
+            ),
         ]
+
+
+class StorageUse(models.Model):
+    """What a member's pictures take in our storage, as counted at `counted_at`
+    (generation/housekeeping.py). Bytes include thumbnails."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        primary_key=True,
+        related_name="+",
+        verbose_name=_("member"),
+    )
+    pictures = models.PositiveIntegerField(_("pictures"), default=0)
+    uploads = models.PositiveIntegerField(_("uploads"), default=0)
+    byte_size = models.PositiveBigIntegerField(_("bytes"), default=0)
+    counted_at = models.DateTimeField(_("counted"))
+
+    class Meta:
+        db_table = "storage_use"
+        verbose_name = verbose_name_plural = _("storage used")
+        ordering: ClassVar = ["-byte_size"]
+
+    def __str__(self) -> str:
+        return str(self.user)
+
+
+class RateWindow(models.Model):
+    """How often a member did something in one window of time (generation/rates.py)."""
+
+    scope = models.CharField(max_length=30)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False
+    )
+    begins_at = models.DateTimeField()
+    count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        db_table = "rate_windows"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user", "scope", "begins_at"], name="rate_windows_one_per_window"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.begins_at}"
 
 
 # ---------------------------------------------------------------- work

@@ -60,7 +60,7 @@ def save(*, user: Any, file: BinaryIO) -> Upload:
     # Named by the pixels: the same picture lands on the same name, whatever file it came in.
     digest = hashlib.sha256(picture.mode.encode() + repr(picture.size).encode() + picture.tobytes())
     name = digest.hexdigest()
-    known = Upload.objects.filter(user=user, sha256=name).first()
+    known = Upload.objects.filter(user=user, pixel_hash=name).first()
     if known:
         return known
     stored = storage.store_upload(picture=picture, kind=kind, user_id=user.pk, name=name)
@@ -73,10 +73,11 @@ def save(*, user: Any, file: BinaryIO) -> Upload:
                 width=stored.width,
                 height=stored.height,
                 byte_size=stored.byte_size,
-                sha256=name,
+                sha256=stored.sha256,
+                pixel_hash=name,
             )
     except IntegrityError:
-        return Upload.objects.get(user=user, sha256=name)
+        return Upload.objects.get(user=user, pixel_hash=name)
 
 
 def clean(content: bytes) -> tuple[Image.Image, str]:

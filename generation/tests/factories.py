@@ -143,6 +143,6 @@ class UploadFactory(_StoredPictureFactory):
         model = Upload
         skip_postgeneration_save = True
 
-    sha256 = factory.LazyFunction(lambda: hashlib.sha256(new_id().encode()).hexdigest())
-    storage_key = factory.LazyAttribute(lambda o: f"uploads/{o.sha256}.png")
+    pixel_hash = factory.LazyFunction(lambda: hashlib.sha256(new_id().encode()).hexdigest())
+    storage_key = factory.LazyAttribute(lambda o: f"uploads/{o.pixel_hash}.png")
     byte_size = 1000
