@@ -47,6 +47,11 @@ class Line:
         }.get(self.entry.kind, "redeemed")
 
     @property
+    def _is_lost(self) -> bool:
+        reference = subjects.reference_of(self.entry)
+        return bool(reference and reference.is_lost)
+
+    @property
     def amount(self) -> int:
         return self.entry.amount + (self._closing.amount if self._closing else 0)
 
@@ -62,7 +67,7 @@ class Line:
     def title(self) -> str:
         if self.state == "granted":
             return _("Credits to begin with") if _is_start(self.entry) else _("Granted by staff")
-        if self.state == "adjusted":
+        if self.state == "adjusted" and not self._is_lost:
             return _("Corrected by staff")
         if self.state == "redeemed":
             return _("Code redeemed")
@@ -77,6 +82,8 @@ class Line:
             return self._return
         if self.state == "charged":
             return self._charge
+        if self._is_lost:
+            return _("Given back: a picture could not be saved and is gone at the provider")
         return reason_of(self.entry)
 
     @property

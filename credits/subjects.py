@@ -1,7 +1,8 @@
-"""What a reservation was for, told by the app that made it.
+"""What an entry was booked for, told by the app that booked it.
 
 A reservation's reference is `<source>:<id>`, or `<source>:<id>:late` for a result that came
-after its task had ended. To credits this is a text. settings.CREDITS_SUBJECTS names for each
+after its task had ended; what is paid back for a picture that was lost afterwards is adjusted
+under `<source>:<id>:lost:<n>`. To credits this is a text. settings.CREDITS_SUBJECTS names for each
 source the function that knows what stands behind an id, so titles, links and thumbnails of
 tasks stay with the app that has tasks, and this one imports none:
 
@@ -28,6 +29,7 @@ class Reference(NamedTuple):
     source: str
     id: str
     is_late: bool
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +55,12 @@ class Describe(Protocol):
 
 def reference_of(entry: LedgerEntry) -> Reference | None:
     """Return what an entry was booked for, None when it was for nothing but itself."""
-    if entry.kind not in _OF_RESERVATIONS:
-        return None
     source, _colon, rest = entry.reference.partition(":")
     subject_id, _colon, mark = rest.partition(":")
-    return Reference(source, subject_id, mark == "late") if subject_id else None
+    is_lost = entry.kind == LedgerEntry.Kind.ADJUST and mark.startswith("lost:")
+    if not subject_id or not (is_lost or entry.kind in _OF_RESERVATIONS):
+        return None
+    return Reference(source, subject_id, is_late=mark == "late", is_lost=is_lost)
 
 
 def describe(*, user: Any, entries: Iterable[LedgerEntry]) -> dict[int, Subject]:

@@ -8,6 +8,7 @@ as NAME_FILE, the path of a file that holds the value (Docker and systemd secret
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def integer(name: str, default: int, *, minimum: int = 0) -> int:
         msg = f"{name} must be a whole number of at least {minimum}, not {value!r}."
         raise ImproperlyConfigured(msg)
     return int(value)
+
+
+def choice(name: str, default: str, *, among: Sequence[str]) -> str:
+    """Read one of a few words."""
+    value = text(name, default).lower()
+    if value not in among:
+        msg = f"{name} must be one of {', '.join(among)}, not {value!r}."
+        raise ImproperlyConfigured(msg)
+    return value
 
 
 def words(name: str, default: str = "") -> list[str]:

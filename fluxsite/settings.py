@@ -198,6 +198,7 @@ if not re.fullmatch(r"https?://[^\s/@?#]+/[^\s#]*", FAL_JWKS_URL):
 RESULT_HOSTS = env.words("RESULT_HOSTS", ".fal.media .falcdn.com")
 
 # ---------------------------------------------------------------- pictures
+STORAGE = env.choice("STORAGE", "local", among=("local", "cos"))
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
@@ -209,6 +210,12 @@ STORAGES = {
 FILE_UPLOAD_PERMISSIONS = 0o600
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 MAX_RESULT_BYTES = 64 * 1024 * 1024
+# How reference pictures go to the provider: as addresses, as data, or as it fits.
+INPUT_TRANSPORT = env.choice("INPUT_TRANSPORT", "auto", among=("auto", "url", "data"))
+# The internal location of a proxy that sends our files for us (nginx: X-Accel-Redirect).
+MEDIA_X_ACCEL = env.text("MEDIA_X_ACCEL").rstrip("/")
+# Pictures in the bucket pass through us, for visitors who cannot reach it.
+MEDIA_PROXY = env.flag("MEDIA_PROXY", default=False)
 
 # ---------------------------------------------------------------- credits
 # Off: nothing is priced, reserved or shown, and members draw as much as they like.

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -23,6 +24,7 @@ from generation.models import (
     FluxTask,
     JimengTask,
     MidjourneyTask,
+    StorageUse,
     TaskImage,
     TaskInput,
     Upload,
@@ -322,7 +324,12 @@ class ForeignTaskAdmin(ReadOnlyAdmin):
 @admin.register(TaskImage)
 class TaskImageAdmin(ReadOnlyAdmin):
     list_display = ["id", "user", "source", "task", "width", "height", "stored_at", "store_error"]
-    list_filter = ["source", "is_nsfw", ("stored_at", admin.EmptyFieldListFilter)]
+    list_filter = [
+        "source",
+        "is_nsfw",
+        ("stored_at", admin.EmptyFieldListFilter),
+        ("lost_at", admin.EmptyFieldListFilter),
+    ]
     search_fields = ["=id", "=task_id", "user__username"]
     readonly_fields = ["preview", "task"]
     actions = ["store_again"]
@@ -349,6 +356,18 @@ class TaskImageAdmin(ReadOnlyAdmin):
         )
         polling.kick_on_commit()
         messages.success(request, _("Pictures to save again: %(count)d") % {"count": count})
+
+
+@admin.register(StorageUse)
+class StorageUseAdmin(ReadOnlyAdmin):
+    """What each member's pictures take, as counted in the night."""
+
+    list_display = ["user", "pictures", "uploads", "size", "counted_at"]
+    search_fields = ["user__username"]
+
+    @admin.display(description=gettext_lazy("size"), ordering="byte_size")
+    def size(self, use: StorageUse) -> str:
+        return filesizeformat(use.byte_size)
 
 
 @admin.register(Upload)

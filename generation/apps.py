@@ -18,8 +18,8 @@ class GenerationConfig(AppConfig):
 
 def prepare_site(*, using: str, **kwargs: Any) -> None:
     """After every migrate: the configuration row, the prices of new endpoints, the schedule
-    that is the floor under the wake-ups (generation/polling.py), and the one that looks at the
-    ledger every night."""
+    that is the floor under the wake-ups (generation/polling.py), and those that look after the
+    ledger and the pictures every night."""
     from django_q.models import Schedule
 
     from credits.models import Price
@@ -36,6 +36,10 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
         Schedule.objects.get_or_create(
             name="check_ledger",
             defaults={"func": "credits.audit.nightly", "schedule_type": Schedule.DAILY},
+        )
+        Schedule.objects.get_or_create(
+            name="housekeeping",
+            defaults={"func": "generation.housekeeping.nightly", "schedule_type": Schedule.DAILY},
         )
         Schedule.objects.get_or_create(
             name="sweep",

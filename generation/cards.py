@@ -278,6 +278,19 @@ class Card:
         wide = "wide" if frame.width > frame.height * 1.1 else "tall"
         return f"frames-{min(4, len(self.frames))} frames-{wide}"
 
+    @property
+    def withheld_notice(self) -> str:
+        """Say how many pictures the provider blacked out."""
+        count = sum(lifecycle.is_withheld(task=self.task, picture=i) for i in self.images)
+        if not count:
+            return ""
+        text = ngettext(
+            "The provider's safety checker blacked out %(count)s picture. It was not charged.",
+            "The provider's safety checker blacked out %(count)s pictures. They were not charged.",
+            count,
+        )
+        return text % {"count": count}
+
     # ------------------------------------------------------------ true parameters
     @property
     def seed(self) -> str:

@@ -41,6 +41,7 @@ class TaskSource(Source):
                     height=image.height,
                     is_nsfw=image.is_nsfw,
                     stored=image.stored_at is not None,
+                    lost=image.lost_at is not None,
                 )
             )
         return pictures

@@ -5,11 +5,12 @@
     send ─ the POST; no database
     record_submission ─ ACCEPTED with its request id, or why not
     look ─ one question to the provider; no database
-    record_look ─ progress, SUCCESS with pictures, FAILED or CANCELLED
+    record_look ─ progress, SUCCESS with pictures, FAILED or CANCELLED; back in line, once, when
+                  the provider could not download the reference pictures
     cancel ─ at once while not sent, else a wish the provider is told
     hear_of ─ the provider calls: look now, or learn which request a lost answer was about
     recover ─ asks once more for what came too late; charged only if it delivers
-    store ─ copies a finished picture into our storage
+    store ─ copies a finished picture into our storage; what is lost for good is paid back
 
 Every transition is a conditional update whose row count is checked, so that two workers on
 one task are harmless and the slower one's news is dropped. `send` and `look` talk to the
@@ -19,7 +20,8 @@ may die between any two of these lines; what it leaves behind is picked up when
 
 Credits are booked in here and nowhere else, in the transaction of the state they belong to:
 the most a task may cost is reserved with its row, what was delivered is settled with SUCCESS,
-and every other end releases all of it.
+and every other end releases all of it. A picture the provider blacked out, or one that was
+lost before we had a copy, costs nothing.
 """
 
 from __future__ import annotations
@@ -36,12 +38,13 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_noop as _
 
 from credits import ledger, pricing
-from generation import catalogue, channel, storage
-from generation.models import FluxTask, TaskImage, TaskInput, Upload
+from generation import catalogue, channel, storage, transport
+from generation.models import FluxTask, FluxTaskQuerySet, TaskImage, TaskInput, Upload
 from generation.providers.base import (
     Cancelled,
     OperatorNeeded,
     OutcomeUnknown,
+    PictureLink,
     Progress,
     Provider,
     ProviderFailure,
@@ -69,6 +72,8 @@ MISSING_PATIENCE = timedelta(seconds=60)
 RESEND_AFTER = (2, 4, 8, 15, 30, 60)
 #: How long to wait before fetching a picture again, in seconds; then it waits for staff.
 STORE_AGAIN_AFTER = (2, 10, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
+#: So often after the first a picture is looked for where the provider says there is none.
+GONE_TRIES = 3
 STORE_LEASE = timedelta(seconds=180)
 #: Ends after which the provider may still have a result.
 LATE_CODES = ("timeout", "submit_unknown", "internal")
@@ -295,12 +300,17 @@ def retry(*, task: FluxTask, now: datetime, idempotency_key: str = "") -> FluxTa
 # ---------------------------------------------------------------- submit
 def begin_submission(*, task: FluxTask, now: datetime) -> bool:
     """Claim a waiting task for sending. False: somebody else has it, or it was cancelled."""
+    way = ""
+    if task.input_image_url:
+        fell_back = task.input_transport == transport.DATA
+        way = transport.DATA if fell_back else transport.preferred()
     claimed = (
         FluxTask.objects.waiting()
         .filter(pk=task.pk)
         .update(
             submission=Submission.UNKNOWN,
             submitted_at=now,
+            input_transport=way,
             next_action_at=now + SUBMIT_LEASE,
             updated_at=now,
         )
@@ -308,6 +318,7 @@ def begin_submission(*, task: FluxTask, now: datetime) -> bool:
     if claimed:
         # Tells this attempt from others: news of another one is dropped.
         task.submitted_at = now
+        task.input_transport = way
     return claimed == 1
 
 
@@ -323,7 +334,10 @@ def send(
             endpoint=endpoint,
             prompt=task.prompt,
             parameters=task.parameters,
-            image_urls=[storage.as_data_uri(item.picture) for item in task.inputs.all()],
+            image_urls=transport.addresses(
+                pictures=[item.picture for item in task.inputs.all()],
+                transport=task.input_transport,
+            ),
         )
     except storage.CannotStore as error:
         return Refused("input_missing", str(error))
@@ -489,12 +503,13 @@ def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:
     elif isinstance(outcome, Result):
         deliver(task=task, result=outcome, now=now)
     elif isinstance(outcome, Refused):
-        fail(task=task, code=outcome.code, detail=outcome.detail, now=now)
+        if not _send_as_data(task, outcome, now=now):
+            _fail_request(task, code=outcome.code, detail=outcome.detail, now=now)
     elif isinstance(outcome, Cancelled):
         _record_stop(task, outcome, now=now)
     elif task.deadline_at and now >= task.deadline_at:
         detail = outcome.detail if isinstance(outcome, ProviderFailure) else ""
-        fail(task=task, code="timeout", detail=detail, now=now)
+        _fail_request(task, code="timeout", detail=detail, now=now)
     elif isinstance(outcome, Progress):
         _record_progress(task, outcome, now=now)
     elif isinstance(outcome, RequestNotFound):
@@ -503,9 +518,55 @@ def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:
         _record_silence(task, outcome, now=now)
 
 
+def _same_request(task: FluxTask) -> FluxTaskQuerySet:
+    """Return the unfinished task if the provider still works on the request we know of. News of
+    one that was sent before it is dropped."""
+    return FluxTask.objects.unfinished().filter(
+        pk=task.pk, submission=Submission.ACCEPTED, request_id=task.request_id
+    )
+
+
+def _fail_request(task: FluxTask, *, code: str, detail: str, now: datetime) -> bool:
+    same = Q(request_id=task.request_id)
+    return _end(task=task, status=Status.FAILED, code=code, detail=detail, now=now, only_if=same)
+
+
+def _send_as_data(task: FluxTask, refusal: Refused, *, now: datetime) -> bool:
+    """Put a task back in line, once, whose reference pictures the provider could not download:
+    the next request has them inside. It has said that this one failed, so nothing is paid
+    twice."""
+    if refusal.code != "input_image_unreachable" or not transport.may_fall_back(
+        task.input_transport
+    ):
+        return False
+    logger.warning("task %s: the provider could not download its pictures", task.pk)
+    # The old request id stays until there is a new one: a late call about it is known by it.
+    back_in_line = (
+        _same_request(task)
+        .filter(cancel_requested_at=None)
+        .update(
+            status=Status.PENDING,
+            submission=Submission.UNSENT,
+            input_transport=transport.DATA,
+            submitted_at=None,
+            accepted_at=None,
+            deadline_at=None,
+            queue_position=None,
+            missing_since=None,
+            cancel_sent_at=None,
+            webhook_at=None,
+            error_message=refusal.detail,
+            next_action_at=now,
+            updated_at=now,
+        )
+    )
+    return back_in_line == 1
+
+
 def _record_stop(task: FluxTask, stop: Cancelled, *, now: datetime) -> None:
     # Asked of the row: the wish may be younger than what this worker has read of it. A wish is
     # never taken back, so none can come between these two.
+    same = Q(request_id=task.request_id)
     out_of_time = Q(cancel_requested_at=None)
     if not _end(
         task=task,
@@ -513,9 +574,9 @@ def _record_stop(task: FluxTask, stop: Cancelled, *, now: datetime) -> None:
         code="timeout",
         detail=stop.detail,
         now=now,
-        only_if=out_of_time,
+        only_if=same & out_of_time,
     ):
-        _end(task=task, status=Status.CANCELLED, code="cancelled", now=now)
+        _end(task=task, status=Status.CANCELLED, code="cancelled", now=now, only_if=same)
 
 
 def _record_progress(task: FluxTask, progress: Progress, *, now: datetime) -> None:
@@ -523,16 +584,16 @@ def _record_progress(task: FluxTask, progress: Progress, *, now: datetime) -> No
     position = progress.queue_position if progress.state == "queued" else None
     if (status, position, None) == (task.status, task.queue_position, task.missing_since):
         return  # Most polls bring no news, and no news costs no write.
-    FluxTask.objects.unfinished().filter(pk=task.pk, submission=Submission.ACCEPTED).update(
+    _same_request(task).update(
         status=status, queue_position=position, missing_since=None, updated_at=now
     )
 
 
 def _record_missing(task: FluxTask, failure: RequestNotFound, *, now: datetime) -> None:
     if task.missing_since is None:
-        FluxTask.objects.unfinished().filter(pk=task.pk).update(missing_since=now, updated_at=now)
+        _same_request(task).update(missing_since=now, updated_at=now)
     elif now - task.missing_since >= MISSING_PATIENCE:
-        fail(task=task, code=failure.code, detail=failure.detail, now=now)
+        _fail_request(task, code=failure.code, detail=failure.detail, now=now)
 
 
 def _record_silence(task: FluxTask, failure: ProviderFailure, *, now: datetime) -> None:
@@ -544,27 +605,33 @@ def _record_silence(task: FluxTask, failure: ProviderFailure, *, now: datetime) 
     if failure.retry_after:
         news["next_action_at"] = now + timedelta(seconds=failure.retry_after)
     if news:
-        FluxTask.objects.unfinished().filter(pk=task.pk).update(**news, updated_at=now)
+        _same_request(task).update(**news, updated_at=now)
 
 
 # ---------------------------------------------------------------- ends
 def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
     """End a task with its pictures, in one transaction. False: it had ended already.
 
-    Charged is what was delivered, at the price of the day it was asked for.
+    Charged is what was delivered, at the price of the day it was asked for. Pictures that the
+    provider blacked out do not count as delivered (docs/adr/0010).
     """
     charged = _charge(task, result)
     with transaction.atomic():
-        accepted = FluxTask.objects.unfinished().filter(pk=task.pk, submission=Submission.ACCEPTED)
-        if not _deliver(accepted, task, result, charged=charged, now=now):
+        if not _deliver(_same_request(task), task, result, charged=charged, now=now):
             return False
         _settle(task, charged=charged)
     return True
 
 
+def is_withheld(*, task: FluxTask, picture: PictureLink | TaskImage) -> bool:
+    """Tell whether the provider painted a picture black: it found it unfit, and its checker was
+    not switched off. Such a picture is kept and marked, and costs nothing."""
+    return picture.is_nsfw and task.parameters.get("enable_safety_checker") is not False
+
+
 def _charge(task: FluxTask, result: Result) -> int:
-    delivered = min(len(result.pictures), task.num_images)
-    return task.cost_reserved * delivered // task.num_images
+    drawn = sum(not is_withheld(task=task, picture=picture) for picture in result.pictures)
+    return task.cost_reserved * min(drawn, task.num_images) // task.num_images
 
 
 def _deliver(tasks: Any, task: FluxTask, result: Result, *, charged: int, now: datetime) -> bool:
@@ -703,10 +770,12 @@ def hear_of(*, task_id: str, request_id: str, now: datetime) -> bool:
     """
     tasks = FluxTask.objects.filter(pk=task_id, webhook_at=None)
     known = tasks.filter(submission=Submission.ACCEPTED, request_id=request_id)
-    being_sent = tasks.filter(status=Status.PENDING, submission=Submission.UNKNOWN)
+    being_sent = tasks.filter(status=Status.PENDING, submission=Submission.UNKNOWN).exclude(
+        request_id=request_id
+    )
     lost = tasks.filter(
         status=Status.FAILED, submission=Submission.UNKNOWN, error_code__in=LATE_CODES
-    )
+    ).exclude(request_id=request_id)
     called = {"webhook_at": now, "updated_at": now}
     # Any of these may change between two statements, but only towards a later one.
     if being_sent.exists():
@@ -801,11 +870,26 @@ def _stop_recovering(task: FluxTask, *, code: str, detail: str, now: datetime) -
 
 
 # ---------------------------------------------------------------- pictures
-def store(*, image: TaskImage, allowed_hosts: Sequence[str], now: datetime) -> bool:
-    """Copy a picture into our storage and note where, or when to try again. May be repeated."""
+def store(
+    *,
+    image: TaskImage,
+    allowed_hosts: Sequence[str],
+    now: datetime,
+    provider: Provider | None = None,
+) -> bool:
+    """Copy a picture into our storage and note where, or when to try again. May be repeated.
+
+    With a `provider`, a picture that is no longer where it was is asked for once more: its
+    request may know a new address.
+    """
     try:
         stored = storage.ingest(image=image, allowed_hosts=allowed_hosts)
-    except (storage.CannotStore, OSError) as error:
+    except storage.CannotStore as error:
+        if error.gone and image.store_attempts == 0 and provider is not None:
+            _ask_for_new_address(image, provider)
+        _store_later(image, error, now=now)
+        return False
+    except OSError as error:
         _store_later(image, error, now=now)
         return False
     except Exception as error:
@@ -821,6 +905,7 @@ def store(*, image: TaskImage, allowed_hosts: Sequence[str], now: datetime) -> b
             byte_size=stored.byte_size,
             sha256=stored.sha256,
             stored_at=now,
+            lost_at=None,
             storing_since=None,
             next_action_at=None,
             store_error="",
@@ -830,19 +915,69 @@ def store(*, image: TaskImage, allowed_hosts: Sequence[str], now: datetime) -> b
     return True
 
 
+def _ask_for_new_address(image: TaskImage, provider: Provider) -> None:
+    task = FluxTask.objects.filter(pk=image.task_id).exclude(request_id="").first()
+    if image.source != TaskImage.Source.FLUX or task is None:
+        return
+    try:
+        result = provider.result(endpoint=task.endpoint, request_id=task.request_id)
+    except ProviderFailure as failure:
+        logger.info("picture %s: the provider has no new address: %s", image.pk, failure)
+        return
+    if image.position < len(result.pictures):
+        TaskImage.objects.filter(pk=image.pk, provider_url=image.provider_url).update(
+            provider_url=result.pictures[image.position].url
+        )
+
+
 def _store_later(image: TaskImage, error: Exception, *, now: datetime) -> None:
-    gone = isinstance(error, storage.CannotStore) and error.gone
-    attempt = image.store_attempts
-    # Even what is gone gets a few tries: provider addresses answer 404 for a moment at times.
-    hopeless = attempt >= (3 if gone else len(STORE_AGAIN_AFTER))
-    wait = STORE_AGAIN_AFTER[min(attempt, len(STORE_AGAIN_AFTER) - 1)]
-    log = logger.error if hopeless else logger.warning
+    log = logger.warning
+    wait: float | None = STORE_AGAIN_AFTER[min(image.store_attempts, len(STORE_AGAIN_AFTER) - 1)]
+    if _is_hopeless(image, error):
+        wait, log = None, logger.error
     log("picture %s of task %s not stored: %s", image.pk, image.task_id, error)
-    TaskImage.objects.filter(pk=image.pk, stored_at=None).update(
-        store_attempts=F("store_attempts") + 1,
-        storing_since=None,
-        store_error=str(error),
-        next_action_at=None if hopeless else now + timedelta(seconds=wait),
+    with transaction.atomic():
+        noted = TaskImage.objects.filter(
+            pk=image.pk, stored_at=None, store_attempts=image.store_attempts
+        ).update(
+            store_attempts=F("store_attempts") + 1,
+            storing_since=None,
+            store_error=str(error),
+            next_action_at=None if wait is None else now + timedelta(seconds=wait),
+        )
+        if noted and wait is None:
+            _give_back_for_lost(image, now=now)
+
+
+def _is_hopeless(image: TaskImage, error: Exception) -> bool:
+    """Tell whether trying again is left to people and to the nightly look. What our own storage
+    cannot take is not lost: the provider still has it."""
+    if not isinstance(error, storage.CannotStore):
+        return False
+    # Even what is gone gets a few tries: provider addresses answer 404 for a moment at times.
+    return image.store_attempts >= (GONE_TRIES if error.gone else len(STORE_AGAIN_AFTER))
+
+
+def _give_back_for_lost(image: TaskImage, *, now: datetime) -> None:
+    """Mark a picture as lost and pay back what it cost, once. In the caller's transaction."""
+    lost = TaskImage.objects.filter(pk=image.pk, lost_at=None).update(lost_at=now)
+    if not lost or image.source != TaskImage.Source.FLUX:
+        return
+    task = FluxTask.objects.select_related("user").filter(pk=image.task_id).first()
+    if task is None or is_withheld(task=task, picture=image):
+        return
+    amount = min(task.cost_charged, task.cost_reserved // task.num_images)
+    if not amount:
+        return
+    ledger.adjust(
+        user=task.user,
+        amount=amount,
+        reference=f"{_reference(task)}:lost:{image.position}",
+        reason="picture lost at the provider",
+        actor="",
+    )
+    FluxTask.objects.filter(pk=task.pk).update(
+        cost_charged=F("cost_charged") - amount, updated_at=now
     )
 
 

@@ -1,10 +1,17 @@
-"""`/media/<id>`: the permanent address of every picture, for its owner and for staff."""
+"""`/media/<id>`: the permanent address of every picture, for its owner and for staff.
+
+Where the bytes come from is the storage's affair: a bucket is redirected to with a signed
+address that is good for hours; a file on our disk is sent by us, or by the proxy in front of
+us. `?download` asks for it to be saved under a name instead of shown.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.files.storage import default_storage
 from django.http import (
@@ -16,15 +23,17 @@ from django.http import (
     HttpResponseRedirect,
 )
 from django.http.response import HttpResponseBase
-from django.utils.http import parse_etags
+from django.utils.http import content_disposition_header, parse_etags
 from django.views.decorators.http import require_safe
 
 from generation import storage
 from generation.models import Picture, TaskImage, Upload
 
 _ADDRESS = re.compile(r"^(?:https?://[^/\\@?#]+)?/media/([0-9a-f]{32})$")
-#: The bytes behind an address never change, but the right to see them may.
-CACHE_CONTROL = "private, max-age=86400"
+#: The bytes behind an address never change, but the right to see them may. Seconds.
+MAX_AGE = 86400
+#: Left of a signed address when a browser follows a redirect it kept, at least, in seconds.
+MARGIN = 300
 
 
 def find_own_picture(*, user: Any, address: object) -> Upload | TaskImage | None:
@@ -61,39 +70,72 @@ def media(request: HttpRequest, picture_id: str, width: int | None = None) -> Ht
         raise Http404
     if not picture.storage_key:
         return _at_provider(picture)
-    # The name of the object fixes its bytes, except that an original may be stored anew.
-    etag = f'"{picture.sha256[:32]}{f"-{width}" if width else ""}"'
-    if etag in parse_etags(request.headers.get("If-None-Match", "")):
-        response: HttpResponseBase = HttpResponseNotModified()
-    else:
-        response = _file(picture, width)
-    response["ETag"] = etag
-    response["Cache-Control"] = CACHE_CONTROL
-    return response
+    as_attachment = "download" in request.GET
+    if settings.STORAGE == "cos" and not settings.MEDIA_PROXY:
+        return _in_the_bucket(picture, width, as_attachment=as_attachment)
+    return _from_here(request, picture, width, as_attachment=as_attachment)
 
 
 def _at_provider(picture: Picture) -> HttpResponse:
     address = getattr(picture, "provider_url", "")
-    if not address:
+    if not address or getattr(picture, "lost_at", None):
         raise Http404
     response = HttpResponseRedirect(address)
     response["Cache-Control"] = "no-store"
     return response
 
 
-def _file(picture: Picture, width: int | None) -> FileResponse:
-    key = picture.thumbnail_key(width) if width else picture.storage_key
+def _in_the_bucket(picture: Picture, width: int | None, *, as_attachment: bool) -> HttpResponse:
+    parameters = {}
+    if as_attachment:
+        disposition = _disposition(picture, width, as_attachment=True)
+        parameters = {"response-content-disposition": disposition}
+    address, seconds = default_storage.signed_url(  # type: ignore[attr-defined]
+        _key(picture, width), parameters=parameters
+    )
+    response = HttpResponseRedirect(address)
+    response["Cache-Control"] = f"private, max-age={max(0, min(MAX_AGE, seconds - MARGIN))}"
+    return response
+
+
+def _from_here(
+    request: HttpRequest, picture: Picture, width: int | None, *, as_attachment: bool
+) -> HttpResponseBase:
+    # The name of the object fixes its bytes, except that an original may be stored anew.
+    etag = f'"{picture.pk}-{picture.sha256[:16]}{f"-{width}" if width else ""}"'
+    response: HttpResponseBase
+    if etag in parse_etags(request.headers.get("If-None-Match", "")):
+        response = HttpResponseNotModified()
+    else:
+        response = _file(picture, width)
+        response["Content-Disposition"] = _disposition(picture, width, as_attachment=as_attachment)
+        # A picture opened by itself is shown, and can do nothing else.
+        response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+        response["X-Content-Type-Options"] = "nosniff"
+    response["ETag"] = etag
+    response["Cache-Control"] = f"private, max-age={MAX_AGE}"
+    return response
+
+
+def _file(picture: Picture, width: int | None) -> HttpResponseBase:
+    key = _key(picture, width)
+    content_type = "image/webp" if width else picture.content_type
+    if settings.MEDIA_X_ACCEL and settings.STORAGE == "local":
+        response = HttpResponse(content_type=content_type)
+        # The proxy sends the file, and its length with it.
+        response["X-Accel-Redirect"] = f"{settings.MEDIA_X_ACCEL}/{quote(key)}"
+        return response
     try:
-        file = default_storage.open(key)
+        return FileResponse(default_storage.open(key), content_type=content_type)
     except FileNotFoundError as error:
         raise Http404 from error
-    extension = key.rpartition(".")[2]
-    response = FileResponse(
-        file,
-        content_type="image/webp" if width else picture.content_type,
-        filename=f"{picture.pk}.{extension}",
-    )
-    # A picture opened by itself is shown, and can do nothing else.
-    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    response["X-Content-Type-Options"] = "nosniff"
-    return response
+
+
+def _key(picture: Picture, width: int | None) -> str:
+    return picture.thumbnail_key(width) if width else picture.storage_key
+
+
+def _disposition(picture: Picture, width: int | None, *, as_attachment: bool) -> str:
+    extension = _key(picture, width).rpartition(".")[2]
+    name = f"{picture.pk}{f'-{width}' if width else ''}.{extension}"
+    return content_disposition_header(as_attachment, name) or "inline"

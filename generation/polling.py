@@ -604,6 +604,12 @@ def _announce_pictures(now: datetime) -> None:
 def store(image_id: str) -> None:
     """Copy one picture into our storage."""
     image = TaskImage.objects.filter(pk=image_id, stored_at=None).first()
-    if image is not None:
-        hosts = channel.current().result_hosts
-        lifecycle.store(image=image, allowed_hosts=hosts, now=timezone.now())
+    if image is None:
+        return
+    state = channel.current()
+    lifecycle.store(
+        image=image,
+        allowed_hosts=state.result_hosts,
+        provider=state.provider() if state.connection else None,
+        now=timezone.now(),
+    )

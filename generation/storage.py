@@ -6,7 +6,6 @@ same picture twice writes the same objects again.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import io
@@ -22,9 +21,9 @@ import urllib3
 from django.conf import settings
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
-from PIL import Image, ImageOps
+from PIL import Image
 
-from generation.models import Picture, TaskImage
+from generation.models import TaskImage
 
 THUMBNAIL_WIDTHS = (320, 640)
 FORMATS = {
@@ -37,8 +36,6 @@ MAX_RESULT_PIXELS = 64_000_000
 #: Seconds to connect, seconds between two bytes, and seconds for a whole download.
 FETCH_TIMEOUT = (5.0, 20.0)
 FETCH_SECONDS = 120.0
-#: Longest side of a reference picture sent inside a request, in pixels.
-DATA_URI_SIDE = 2048
 
 # Pillow warns of large pictures when it reads their header and refuses only twice that size.
 # We check every header against limits of our own, before anything is decoded.
@@ -205,30 +202,3 @@ def store_upload(*, picture: Image.Image, kind: str, user_id: int, name: str) ->
         byte_size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-
-
-# ---------------------------------------------------------------- towards the provider
-def as_data_uri(picture: Picture) -> str:
-    """Return a reference picture as a data URI, made smaller where it is very large.
-
-    Raises CannotStore when its file is missing or broken.
-    """
-    try:
-        with default_storage.open(picture.storage_key) as file:
-            content = file.read()
-        longest = max(picture.width or 0, picture.height or 0)
-        if longest > DATA_URI_SIDE:
-            content = _shrunk(content, picture.content_type)
-    except (OSError, ValueError) as error:
-        msg = f"The file of {picture.pk} cannot be read."
-        raise CannotStore(msg, gone=True) from error
-    return f"data:{picture.content_type};base64,{base64.b64encode(content).decode()}"
-
-
-def _shrunk(content: bytes, content_type: str) -> bytes:
-    kind = next(name for name, (mime, _) in FORMATS.items() if mime == content_type)
-    original = Image.open(io.BytesIO(content), formats=(kind,))
-    image = ImageOps.contain(original, (DATA_URI_SIDE, DATA_URI_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **({"quality": 92} if kind != "PNG" else {}))
-    return buffer.getvalue()

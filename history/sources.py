@@ -47,7 +47,8 @@ class Picture:
     """One picture of an entry. Sizes in pixels as displayed, None when unknown.
 
     `id` is "" for a picture that has no address of ours: `url` is then the provider's.
-    `stored` False means that there is no copy of our own, at least not yet.
+    `stored` False means that there is no copy of our own, at least not yet; with `lost` there
+    will be none.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Picture:
     height: int | None
     is_nsfw: bool
     stored: bool
+    lost: bool = False
 
     def thumb_url(self, width: int) -> str:
         """Return the address of the thumbnail of that width, 320 or 640 pixels."""

@@ -120,6 +120,7 @@ def test_all_lines_together_are_the_balance(rich):
         ("RESERVE", "thing:1", Reference("thing", "1", is_late=False)),
         ("SETTLE", "thing:1", Reference("thing", "1", is_late=False)),
         ("RELEASE", "thing:1:late", Reference("thing", "1", is_late=True)),
+        ("ADJUST", "thing:1:lost:0", Reference("thing", "1", is_late=False, is_lost=True)),
         ("RESERVE", "bare", None),
         ("GRANT", "start:1", None),
         ("REDEEM", "code:1:user:2", None),

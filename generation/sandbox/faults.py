@@ -41,6 +41,8 @@ file_download_error                                result 422, the input could n
 image_load_error                                   result 422, the input is no picture
 nsfw_black                                         flags true, all pictures black
 nsfw_first                                         the same for the first picture only
+moved_files                                        the addresses of the first result answer
+                                                   404; asked again, it names good ones
 no_images                                          200 with an empty list of pictures
 huge_seed                                          seed 17454220438242315174
 missing_members                                    only what the schema requires: of a picture
@@ -99,6 +101,7 @@ _JOBS: dict[str, tuple[str, ...]] = {
     "image_load_error": (),
     "nsfw_black": (),
     "nsfw_first": (),
+    "moved_files": (),
     "no_images": (),
     "huge_seed": (),
     "missing_members": (),

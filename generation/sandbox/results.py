@@ -32,10 +32,15 @@ _FLAGGED = "The content could not be processed because it was flagged by a conte
 def of(job: Job, files: FileStore) -> Answer:
     """Return the finished job's result; made once, the same for every later call."""
     with job.lock:
+        moved = job.fault("moved_files")
         if job.outcome is None:
             job.outcome = _make(job, files)
+            if moved:
+                files.forget(job.file_names)
             # Data URIs may be megabytes each and have served their purpose.
             job.body = _shortened(job.body)
+        elif moved:
+            job.outcome = _make(job, files)
         outcome: Answer = job.outcome
         return outcome
 

@@ -144,5 +144,5 @@ class UploadFactory(_StoredPictureFactory):
         skip_postgeneration_save = True
 
     pixel_hash = factory.LazyFunction(lambda: hashlib.sha256(new_id().encode()).hexdigest())
-    storage_key = factory.LazyAttribute(lambda o: f"uploads/{o.pixel_hash}.png")
+    storage_key = factory.LazyAttribute(lambda o: f"uploads/{o.user.pk}/{o.pixel_hash}.png")
     byte_size = 1000

@@ -34,8 +34,9 @@ function show(at) {
   if (!picture.dataset.width) image.removeAttribute("width");
   if (!picture.dataset.height) image.removeAttribute("height");
   image.alt = picture.querySelector("img")?.alt ?? gallery.getAttribute("aria-label") ?? "";
-  download.href = full;
   const id = picture.dataset.picture;
+  // Addresses of others are taken as they are.
+  download.href = id ? `${full}?download` : full;
   reference.hidden = !id;
   reference.href = `${studio}?reference=${id}`;
   reference.dataset.useReference = id;
