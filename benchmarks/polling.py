@@ -15,6 +15,10 @@ out: already at 1,000 its asynchronous form notices late by many seconds what is
 That form is measured twice, because it differs so much: with a client that has drawn one
 picture before, like all other contestants, and `fresh`, with one that has not.
 
+In one round every process of the cluster is killed (SIGKILL) while all requests are in flight,
+and started again by `manage.py start`. A task that is missing afterwards, or one that was sent
+twice, ends the benchmark.
+
 CPU is counted from the moment the workers are told to the last SUCCESS, over all processes of
 the site; `asking` is the part of those that ask the queue. The tasks themselves are created
 before, by another process. The pictures are tiny, and most of them are stored after the last
@@ -27,10 +31,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -41,7 +47,7 @@ from urllib.parse import urlsplit
 
 from benchmarks import _fal_queue
 from benchmarks._fal_queue import Queue
-from benchmarks._meter import Meter, Usage
+from benchmarks._meter import Meter, Usage, family
 from benchmarks.startup import ROOT, clean_environment, free_port, wait_for_answer
 
 
@@ -53,6 +59,8 @@ class Round:
     shortest: float
     longest: float
     pinned: bool = True
+    #: Seconds after the start when the workers are killed, None for not at all.
+    killed_after: float | None = None
 
 
 #: The forms of `fal-client`.
@@ -66,7 +74,9 @@ OURS_ALONE = [
     Round(count=5000, shortest=8, longest=12, pinned=False),
     Round(count=1000, shortest=5, longest=60),
     Round(count=5000, shortest=5, longest=60, pinned=False),
+    Round(count=1000, shortest=8, longest=12, killed_after=6),
 ]
+QUICK_ALONE = [Round(count=100, shortest=4, longest=6, killed_after=2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +101,7 @@ class Outcome:
             "count": self.round.count,
             "job_secs": [self.round.shortest, self.round.longest],
             "pinned": self.round.pinned,
+            "killed_after_secs": self.round.killed_after,
             "finished": len(self.detection),
             "failures": len(self.failures),
             "p50_secs": percentile(self.detection, 50),
@@ -114,7 +125,8 @@ def run(*, quick: bool) -> dict[str, Any]:
             for round_ in (QUICK if quick else SIDE_BY_SIDE)
             for measure in (measure_ours, *(partial(measure_fal_client, f) for f in FORMS))
         ]
-        outcomes += [tell(measure_ours(round_)) for round_ in ([] if quick else OURS_ALONE)]
+        alone = QUICK_ALONE if quick else OURS_ALONE
+        outcomes += [tell(measure_ours(round_)) for round_ in alone]
     print_table(outcomes)
     return {
         "ratios": ratios(outcomes),
@@ -129,7 +141,7 @@ def ratios(outcomes: list[Outcome]) -> dict[str, float]:
         f"cpu_{form}_{round_.count}": cpu["ours", round_] / secs
         for (name, round_), secs in cpu.items()
         for form in FORMS
-        if name == f"fal-client {form}"
+        if name == f"fal-client {form}" and ("ours", round_) in cpu
     }
 
 
@@ -157,8 +169,29 @@ def measure_ours(round_: Round) -> Outcome:
                 meter = Meter(site.pid, port=port, askers=queue.askers)
                 with meter.running() as usage:
                     say(members)
+                    if round_.killed_after is not None:
+                        time.sleep(round_.killed_after)
+                        kill_cluster(site.pid)
                     tasks = json.loads(members.stdout.readline())
-            return judge("ours", round_, queue, before, tasks, usage)
+            return survived(judge("ours", round_, queue, before, tasks, usage))
+
+
+def kill_cluster(start: int) -> None:
+    """Kill every process of the workers below `manage.py start`, all at once."""
+    for pid in family(start):
+        if b"qcluster" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def survived(outcome: Outcome) -> Outcome:
+    """Return the outcome unless something was lost, or sent twice."""
+    lost = outcome.round.count - len(outcome.detection)
+    if lost or outcome.submits_per_task > 1:
+        raise SystemExit(
+            f"{lost} tasks lost ({set(outcome.failures)}), "
+            f"submits of a task: {outcome.submits_per_task}"
+        )
+    return outcome
 
 
 def measure_fal_client(form: str, round_: Round) -> Outcome:
@@ -315,6 +348,7 @@ COLUMNS: dict[str, Callable[[Outcome], str]] = {
     "contestant": lambda o: o.name,
     "N": lambda o: str(o.round.count),
     "job s": lambda o: f"{o.round.shortest:g}-{o.round.longest:g}",
+    "killed": lambda o: "yes" if o.round.killed_after is not None else "-",
     "done": lambda o: str(len(o.detection)),
     "at once": lambda o: str(o.peak_in_flight),
     "p50 s": lambda o: shown(percentile(o.detection, 50)),

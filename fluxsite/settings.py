@@ -134,12 +134,11 @@ TEMPLATES = [
 
 # ---------------------------------------------------------------- database
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {
-    "default": env.database("DATABASE_URL")
-    or {
+DATABASES = {"default": env.database("DATABASE_URL") or {"NAME": DATA_DIR / "fluxsite.sqlite3"}}
+if DATABASES["default"].get("ENGINE", "django.db.backends.sqlite3").endswith("sqlite3"):
+    DATABASES["default"] |= {
         # Django's own, with writers who take turns (docs/adr/0007).
         "ENGINE": "fluxsite.sqlite",
-        "NAME": DATA_DIR / "fluxsite.sqlite3",
         "OPTIONS": {
             # A transaction that will write takes the write lock at once; one that started by
             # reading could otherwise fail with "database is locked" when it wants to write.
@@ -150,7 +149,6 @@ DATABASES = {
         # A file, not memory: threads and child processes of the tests share it.
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     }
-}
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 

@@ -84,6 +84,8 @@ ASK_AT_MOST_EVERY = 0.25
 ASKED_PER_SECOND = 2200
 #: Seconds without a submit after one that could not be delivered.
 HOLD_SECONDS = 1.0
+#: Due work that nobody touched for so long, with no sweep alive, is announced again.
+UNTOUCHED_AFTER = timedelta(seconds=1)
 #: Due work that nobody touched for this long, with no sweep alive, means a hung cluster.
 STUCK_AFTER = timedelta(seconds=20)
 
@@ -128,15 +130,14 @@ def kick_on_commit() -> None:
 def cluster_is_stuck() -> bool:
     """Tell whether due work lies untouched though it was announced: a cluster that hangs.
 
-    Announces the work once more, so that a cluster which merely lost a message catches up.
+    Announces work that lies untouched, at once and not only when it is stuck: the message of
+    a sweep that was killed is lost with it, and nobody may be watching a page.
     """
     now = timezone.now()
-    if _lease_is_live(now):
+    if _lease_is_live(now) or not _is_work_due(now - UNTOUCHED_AFTER):
         return False
-    stuck = _is_work_due(now - STUCK_AFTER)
-    if stuck:
-        kick()
-    return stuck
+    kick()
+    return _is_work_due(now - STUCK_AFTER)
 
 
 def _is_work_due(moment: datetime) -> bool:

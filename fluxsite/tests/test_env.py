@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
@@ -93,3 +97,31 @@ def test_each_name_is_noted_once(value):
     env.text("TEST_ENV_VALUE")
 
     assert env.declared.count("TEST_ENV_VALUE") == 1
+
+
+def test_an_address_of_an_sqlite_file_gets_the_same_backend_as_none(tmp_path):
+    told = (
+        "from django.conf import settings; database = settings.DATABASES['default'];"
+        "print(database['ENGINE'], database['NAME'], database['OPTIONS']['transaction_mode'])"
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DJANGO_SETTINGS_MODULE": "fluxsite.settings",
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": f"sqlite:///{tmp_path}/site.db",
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["fluxsite.sqlite", f"{tmp_path}/site.db", "IMMEDIATE"]
+
+
+def test_a_choice_is_one_of_a_few_words(value):
+    value("Auto")
+    assert env.choice("TEST_ENV_VALUE", "data", among=("auto", "data")) == "auto"
+
+    value("both")
+    with pytest.raises(ImproperlyConfigured, match="TEST_ENV_VALUE must be one of auto, data"):
+        env.choice("TEST_ENV_VALUE", "data", among=("auto", "data"))

@@ -410,6 +410,17 @@ def test_due_work_that_nobody_touches_means_a_hung_cluster(drawing):
     assert OrmQ.objects.count() == 1
 
 
+def test_work_left_by_a_sweep_that_died_is_announced_long_before_the_cluster_is_called_hung(
+    drawing, alice
+):
+    FluxTaskFactory(
+        user=alice, at_provider=True, next_action_at=timezone.now() - timedelta(seconds=2)
+    )
+
+    assert not polling.cluster_is_stuck()
+    assert OrmQ.objects.count() == 1
+
+
 def test_a_living_sweep_is_not_a_hung_cluster(drawing):
     overdue(at_provider=True)
     live_lease()

@@ -44,7 +44,7 @@ ADMIN_PASSWORD = env.text("ADMIN_PASSWORD")
 
 ADMIN_NAME = "admin"
 KEY_CHECK_SECS = 3.0
-WATCHDOG_SECS = 5.0
+WATCHDOG_SECS = 2.0
 #: A cluster this young has not had the time to catch up with what an older one left undone.
 CLUSTER_WARM_UP_SECS = 10.0
 WEB_HEAD_START_SECS = 3.0
@@ -182,11 +182,10 @@ class Site:
 
         django-q2 can get there when one of its processes is killed, and never notices.
         """
-        if self.supervisor.age_secs("workers") < CLUSTER_WARM_UP_SECS:
-            self._stuck_before = False
-            return
+        young = self.supervisor.age_secs("workers") < CLUSTER_WARM_UP_SECS
         with _tolerating_the_database():
-            stuck = polling.cluster_is_stuck()
+            # Asked of a young one too: asking wakes it up.
+            stuck = polling.cluster_is_stuck() and not young
             if stuck and self._stuck_before:
                 logger.error("the workers hang; replacing them")
                 self.supervisor.restart("workers")
