@@ -304,22 +304,20 @@ def begin_submission(*, task: FluxTask, now: datetime) -> bool:
     if task.input_image_url:
         fell_back = task.input_transport == transport.DATA
         way = transport.DATA if fell_back else transport.preferred()
-    claimed = (
-        FluxTask.objects.waiting()
-        .filter(pk=task.pk)
-        .update(
-            submission=Submission.UNKNOWN,
-            submitted_at=now,
-            input_transport=way,
-            next_action_at=now + SUBMIT_LEASE,
-            updated_at=now,
-        )
+    claimed = FluxTask.objects.change_one(
+        task.pk,
+        where={"status": Status.PENDING, "submission": Submission.UNSENT},
+        submission=Submission.UNKNOWN,
+        submitted_at=now,
+        input_transport=way,
+        next_action_at=now + SUBMIT_LEASE,
+        updated_at=now,
     )
     if claimed:
         # Tells this attempt from others: news of another one is dropped.
         task.submitted_at = now
         task.input_transport = way
-    return claimed == 1
+    return claimed
 
 
 def send(
@@ -360,19 +358,22 @@ def record_submission(
     `awaits_webhook`: a lost answer may still be made good by a call of the provider. Nothing
     changes if it has called already.
     """
-    claimed = FluxTask.objects.filter(
-        pk=task.pk,
-        status=Status.PENDING,
-        submission=Submission.UNKNOWN,
-        submitted_at=task.submitted_at,
-    )
+    attempt = {
+        "status": Status.PENDING,
+        "submission": Submission.UNKNOWN,
+        "submitted_at": task.submitted_at,
+    }
     if isinstance(outcome, Submitted):
-        claimed.update(
+        FluxTask.objects.change_one(
+            task.pk,
+            where=attempt,
             **_accepted(outcome.request_id, timeout=timeout, now=now),
             queue_position=outcome.queue_position,
             next_action_at=now + timedelta(milliseconds=300),
         )
-    elif isinstance(outcome, Unavailable | OperatorNeeded):
+        return
+    claimed = FluxTask.objects.filter(pk=task.pk, **attempt)
+    if isinstance(outcome, Unavailable | OperatorNeeded):
         _send_later(claimed, task, outcome, now=now)
     elif isinstance(outcome, OutcomeUnknown) and awaits_webhook:
         claimed.update(
@@ -518,9 +519,17 @@ def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:
         _record_silence(task, outcome, now=now)
 
 
+def _same_request_as(task: FluxTask) -> dict[str, Any]:
+    """Return what holds of an unfinished task while the provider works on the request we know
+    of. News of one that was sent before it is dropped."""
+    return {
+        "status": FluxTask.UNFINISHED,
+        "submission": Submission.ACCEPTED,
+        "request_id": task.request_id,
+    }
+
+
 def _same_request(task: FluxTask) -> FluxTaskQuerySet:
-    """Return the unfinished task if the provider still works on the request we know of. News of
-    one that was sent before it is dropped."""
     return FluxTask.objects.unfinished().filter(
         pk=task.pk, submission=Submission.ACCEPTED, request_id=task.request_id
     )
@@ -584,8 +593,13 @@ def _record_progress(task: FluxTask, progress: Progress, *, now: datetime) -> No
     position = progress.queue_position if progress.state == "queued" else None
     if (status, position, None) == (task.status, task.queue_position, task.missing_since):
         return  # Most polls bring no news, and no news costs no write.
-    _same_request(task).update(
-        status=status, queue_position=position, missing_since=None, updated_at=now
+    FluxTask.objects.change_one(
+        task.pk,
+        where=_same_request_as(task),
+        status=status,
+        queue_position=position,
+        missing_since=None,
+        updated_at=now,
     )
 
 
@@ -617,7 +631,7 @@ def deliver(*, task: FluxTask, result: Result, now: datetime) -> bool:
     """
     charged = _charge(task, result)
     with transaction.atomic():
-        if not _deliver(_same_request(task), task, result, charged=charged, now=now):
+        if not _deliver(task, result, where=_same_request_as(task), charged=charged, now=now):
             return False
         _settle(task, charged=charged)
     return True
@@ -634,10 +648,14 @@ def _charge(task: FluxTask, result: Result) -> int:
     return task.cost_reserved * min(drawn, task.num_images) // task.num_images
 
 
-def _deliver(tasks: Any, task: FluxTask, result: Result, *, charged: int, now: datetime) -> bool:
-    """Write the pictures down if the task is still among `tasks`."""
+def _deliver(
+    task: FluxTask, result: Result, *, where: Mapping[str, Any], charged: int, now: datetime
+) -> bool:
+    """Write the pictures down if the task is still as `where` says."""
     started = task.submitted_at or task.created_at
-    delivered = tasks.update(
+    delivered = FluxTask.objects.change_one(
+        task.pk,
+        where=where,
         status=Status.SUCCESS,
         image_url=result.pictures[0].url,
         result_seed=result.seed,
@@ -652,7 +670,7 @@ def _deliver(tasks: Any, task: FluxTask, result: Result, *, charged: int, now: d
         recover_requested_at=None,
         updated_at=now,
     )
-    if delivered != 1:
+    if not delivered:
         return False
     TaskImage.objects.bulk_create(
         TaskImage(
@@ -845,10 +863,11 @@ def _record_late_look(
 def _deliver_late(task: FluxTask, result: Result, *, now: datetime) -> None:
     charged = _charge(task, result)
     with transaction.atomic():
-        recovering = FluxTask.objects.filter(
-            pk=task.pk, status=Status.FAILED, recover_requested_at__isnull=False
-        )
-        if not _deliver(recovering, task, result, charged=charged, now=now):
+        recovering = {
+            "status": Status.FAILED,
+            "recover_requested_at": task.recover_requested_at,
+        }
+        if not _deliver(task, result, where=recovering, charged=charged, now=now):
             return
         if charged:
             reference = _late_reference(task)

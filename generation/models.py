@@ -7,13 +7,13 @@ Who may change a FLUX task is told in generation/lifecycle.py; nothing here chan
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import connections, models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -172,6 +172,35 @@ class FluxTaskQuerySet(models.QuerySet["FluxTask"]):
 
     def waiting(self) -> FluxTaskQuerySet:
         return self.filter(status=FluxTask.Status.PENDING, submission=FluxTask.Submission.UNSENT)
+
+    def change_one(self, task_id: str, *, where: Mapping[str, Any], **values: Any) -> bool:
+        """Set columns of a task whose other columns have certain values, or are one of several.
+        False: they have not.
+
+        The same as `filter(pk=…).update(…)`, in SQL: every task goes through some five of these,
+        and Django takes ten times as long to build each as the database to execute it.
+        """
+        conditions: list[str] = []
+        wanted: list[Any] = []
+        for column, value in where.items():
+            among = value if isinstance(value, tuple) else (value,)
+            conditions.append(f"{column} IN ({', '.join(['%s'] * len(among))})")
+            wanted += among
+        sets = ", ".join(f"{column} = %s" for column in values)
+        sql = f"UPDATE flux_tasks SET {sets} WHERE id = %s AND {' AND '.join(conditions)}"  # noqa: S608
+        connection = connections[self.db]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                sql, [_adapted(value, connection) for value in [*values.values(), task_id, *wanted]]
+            )
+            return bool(cursor.rowcount)
+
+
+def _adapted(value: Any, connection: Any) -> Any:
+    """Return a value as the database's driver takes it."""
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    return value.value if isinstance(value, models.TextChoices) else value
 
 
 class FluxTask(ImageTask):

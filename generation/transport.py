@@ -99,10 +99,10 @@ def _part(picture: Picture, *, side: int) -> _Part:
 
 
 def _smaller(content: bytes, *, kind: str, side: int) -> _Part:
-    image = Image.open(io.BytesIO(content), formats=(kind,))
+    original = Image.open(io.BytesIO(content), formats=(kind,))
     # A JPEG is decoded at a fraction of its size where that is enough.
-    image.draft(None, (side, side))
-    image = ImageOps.exif_transpose(image)
+    original.draft(None, (side, side))
+    image = ImageOps.exif_transpose(original)
     if max(image.size) > side:
         image = ImageOps.contain(image, (side, side), Image.Resampling.LANCZOS)
     if kind == "PNG":

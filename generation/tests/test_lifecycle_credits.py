@@ -56,6 +56,7 @@ def test_delivered_pictures_are_charged(alice, work):
 def test_pictures_that_were_not_delivered_are_paid_back(alice, drawing):
     task = place(alice, num_images=4)
     FluxTask.objects.update(submission="ACCEPTED", request_id="r", status="IN_QUEUE")
+    task.refresh_from_db()
 
     lifecycle.deliver(task=task, result=result(pictures=3), now=timezone.now())
 
@@ -68,6 +69,7 @@ def test_pictures_that_were_not_delivered_are_paid_back(alice, drawing):
 def test_more_pictures_than_were_asked_for_cost_no_more(alice, drawing):
     task = place(alice)
     FluxTask.objects.update(submission="ACCEPTED", request_id="r", status="IN_QUEUE")
+    task.refresh_from_db()
     links = tuple(PictureLink(url=f"https://v3.fal.media/{n}.png") for n in range(3))
 
     lifecycle.deliver(task=task, result=Result(pictures=links), now=timezone.now())
@@ -136,6 +138,7 @@ def test_the_price_at_submission_holds(alice, work, drawing):
 def test_a_second_end_books_nothing(alice, drawing):
     task = place(alice)
     FluxTask.objects.update(submission="ACCEPTED", request_id="r", status="IN_QUEUE")
+    task.refresh_from_db()
     now = timezone.now()
 
     lifecycle.deliver(task=task, result=result(), now=now)

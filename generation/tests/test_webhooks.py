@@ -344,12 +344,16 @@ def test_an_altered_body_is_refused_also_when_it_means_the_same(client, signer, 
     [
         {"request_id": "request-2"},
         {"user_id": "other"},
-        {"timestamp": str(int(time.time()) + 60)},
+        {"timestamp": None},
         {"signature": "0" * 128},
     ],
     ids=lambda altered: next(iter(altered)),
 )
 def test_every_signed_header_is_covered_by_the_signature(client, signer, task, altered):
+    if "timestamp" in altered:
+        # Not when tests are collected: a minute later that would be the right one.
+        altered = {"timestamp": str(int(time.time()) + 60)}
+
     answer = call(client, signer, task, body=b"{}", **altered)
 
     assert refusal(answer) == (403, "bad_signature")
