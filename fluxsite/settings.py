@@ -196,16 +196,52 @@ if not re.fullmatch(r"https?://[^\s/@?#]+/[^\s#]*", FAL_JWKS_URL):
 RESULT_HOSTS = env.words("RESULT_HOSTS", ".fal.media .falcdn.com")
 
 # ---------------------------------------------------------------- pictures
+# On this machine's disk or in a bucket of Tencent COS: docs/storage.md, fluxsite/checks.py.
 STORAGE = env.choice("STORAGE", "local", among=("local", "cos"))
-STORAGES = {
-    "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        # Names are deterministic: storing a picture again replaces it with itself.
+COS_SECRET_ID = env.text("COS_SECRET_ID")
+COS_SECRET_KEY = env.text("COS_SECRET_KEY")
+COS_TOKEN = env.text("COS_TOKEN")
+COS_REGION = env.text("COS_REGION")
+COS_BUCKET = env.text("COS_BUCKET")
+COS_DOMAIN = env.text("COS_DOMAIN")
+COS_SCHEME = env.text("COS_SCHEME", "https")
+COS_LOCATION = env.text("COS_LOCATION")
+COS_URL_HOURS = env.integer("COS_URL_HOURS", 6)
+
+# Names are deterministic: storing a picture again replaces it with itself.
+_places = {
+    "local": {
+        "BACKEND": "fluxsite.disk.DiskStorage",
         "OPTIONS": {"location": MEDIA_ROOT, "allow_overwrite": True},
     },
+    "cos": {
+        "BACKEND": "fluxsite.cos.COSStorage",
+        "OPTIONS": {
+            "secret_id": COS_SECRET_ID,
+            "secret_key": COS_SECRET_KEY,
+            "token": COS_TOKEN,
+            "region": COS_REGION,
+            "bucket_name": COS_BUCKET,
+            "domain": COS_DOMAIN,
+            "scheme": COS_SCHEME,
+            "location": COS_LOCATION,
+            "url_window": COS_URL_HOURS * 3600,
+        },
+    },
+}
+STORAGES = {
+    "default": _places[STORAGE],
+    "local": _places["local"],
+    # Beside the one in use, so that pictures can be moved from one to the other.
+    **({"cos": _places["cos"]} if COS_BUCKET else {}),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+if STORAGE == "cos":
+    # `/media/<id>` sends browsers there.
+    _host = COS_DOMAIN or f"{COS_BUCKET}.cos.{COS_REGION}.myqcloud.com"
+    SECURE_CSP["img-src"].append(f"{COS_SCHEME}://{_host}")
 FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 MAX_RESULT_BYTES = 64 * 1024 * 1024
 # How reference pictures go to the provider: as addresses, as data, or as it fits.
@@ -286,5 +322,9 @@ LOGGING = {
         }
     },
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO").upper()},
-    "loggers": {"django-q": {"level": "WARNING"}},
+    "loggers": {
+        "django-q": {"level": "WARNING"},
+        # Talks of keys that sign and of signatures; what went wrong is in our own errors.
+        "qcloud_cos": {"level": "CRITICAL", "propagate": False},
+    },
 }

@@ -12,6 +12,8 @@ if not os.environ.get("DATA_DIR"):
 for _name in (
     *("FAL_KEY", "FAL_BASE_URL", "FAL_AUTH_SCHEME", "FAL_JWKS_URL", "SANDBOX_URL"),
     *("PUBLIC_URL", "SECRET_KEY_FALLBACKS", "HTTPS", "DEBUG"),
+    *("STORAGE", "COS_BUCKET", "COS_REGION", "COS_DOMAIN", "COS_SCHEME", "COS_LOCATION"),
+    *("COS_SECRET_ID", "COS_SECRET_KEY", "COS_TOKEN", "COS_URL_HOURS"),
 ):
     os.environ.pop(_name, None)
 os.environ["LOG_LEVEL"] = os.environ.get("TEST_LOG_LEVEL", "ERROR")
