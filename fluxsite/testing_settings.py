@@ -14,6 +14,7 @@ for _name in (
     *("PUBLIC_URL", "SECRET_KEY_FALLBACKS", "HTTPS", "DEBUG"),
     *("STORAGE", "COS_BUCKET", "COS_REGION", "COS_DOMAIN", "COS_SCHEME", "COS_LOCATION"),
     *("COS_SECRET_ID", "COS_SECRET_KEY", "COS_TOKEN", "COS_URL_HOURS"),
+    *("INPUT_TRANSPORT", "MEDIA_PROXY", "MEDIA_X_ACCEL"),
 ):
     os.environ.pop(_name, None)
 os.environ["LOG_LEVEL"] = os.environ.get("TEST_LOG_LEVEL", "ERROR")

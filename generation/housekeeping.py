@@ -62,6 +62,7 @@ def nightly() -> None:
 
 
 def nightly_orphans() -> None:
+    storage.remove_leftovers(older_than=GRACE)
     found = remove_orphans(seconds=NIGHTLY_SECONDS)
     if found.is_suspicious:
         logger.error(

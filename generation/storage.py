@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -97,6 +98,20 @@ def _remove(key: str) -> None:
     for each in (key, *(_thumbnail_key(key, width) for width in THUMBNAIL_WIDTHS)):
         with contextlib.suppress(OSError):
             default_storage.delete(each)
+
+
+def remove_leftovers(*, older_than: timedelta) -> int:
+    """Remove what saves that were killed have left beside the pictures. Returns the number."""
+    remove = getattr(default_storage, "remove_stale_temporaries", None)
+    return remove(older_than) if remove else 0
+
+
+def make_thumbnails(*, key: str) -> None:
+    """Make the thumbnails of a stored picture again. Raises CannotStore, OSError."""
+    with default_storage.open(key) as file:
+        picture, _kind = _decode(file)
+        for width in THUMBNAIL_WIDTHS:
+            _save_thumbnail(picture, key=key, width=width)
 
 
 def _thumbnail_key(key: str, width: int) -> str:

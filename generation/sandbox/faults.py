@@ -41,6 +41,8 @@ file_download_error                                result 422, the input could n
 image_load_error                                   result 422, the input is no picture
 nsfw_black                                         flags true, all pictures black
 nsfw_first                                         the same for the first picture only
+plain_black                                        all pictures black, none of them flagged:
+                                                   they cost no painting
 moved_files                                        the addresses of the first result answer
                                                    404; asked again, it names good ones
 no_images                                          200 with an empty list of pictures
@@ -101,6 +103,7 @@ _JOBS: dict[str, tuple[str, ...]] = {
     "image_load_error": (),
     "nsfw_black": (),
     "nsfw_first": (),
+    "plain_black": (),
     "moved_files": (),
     "no_images": (),
     "huge_seed": (),

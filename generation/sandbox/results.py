@@ -174,7 +174,7 @@ def _pictures(
             format=arguments.get("output_format", "jpeg"),
             inputs=tuple(picture.jpeg for picture in pictures),
             strength=_strength(arguments),
-            black=flags[index],
+            black=flags[index] or bool(job.fault("plain_black")),
         )
         file = files.add_picture(recipe, request_id=job.request_id)
         job.file_names.append(file.name)

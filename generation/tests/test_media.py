@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
+import time
 
 import pytest
 from django.core.files.storage import default_storage
+from django.utils import timezone
 from PIL import Image
 
 from generation.ids import new_id
@@ -116,6 +119,110 @@ def test_before_our_copy_is_there_the_reader_goes_to_the_providers(client, get, 
 
 def test_a_file_that_is_gone_is_a_404_not_a_crash(client, get, alice, picture):
     default_storage.delete(picture.storage_key)
+    client.force_login(alice)
+
+    assert get(picture.url).status_code == 404
+
+
+# ---------------------------------------------------------------- downloads
+def test_a_download_is_saved_under_the_pictures_own_name(client, get, alice, picture):
+    client.force_login(alice)
+
+    shown, saved = get(picture.url), get(f"{picture.url}?download")
+
+    assert shown["Content-Disposition"] == f'inline; filename="{picture.pk}.png"'
+    assert saved["Content-Disposition"] == f'attachment; filename="{picture.pk}.png"'
+    assert shown.body == saved.body
+
+
+# ---------------------------------------------------------------- behind a proxy
+def test_a_proxy_is_told_which_file_to_send(client, get, alice, picture, settings):
+    settings.MEDIA_X_ACCEL = "/protected"
+    client.force_login(alice)
+
+    answer = get(picture.url)
+    small = get(picture.thumbnail_url(320))
+
+    assert answer["X-Accel-Redirect"] == f"/protected/{picture.storage_key}"
+    assert (answer.body, answer["Content-Type"]) == (b"", "image/png")
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert small["X-Accel-Redirect"] == f"/protected/{picture.thumbnail_key(320)}"
+    assert small["Content-Type"] == "image/webp"
+
+
+def test_the_proxy_is_not_told_before_the_reader_was_checked(client, get, bob, picture, settings):
+    settings.MEDIA_X_ACCEL = "/protected"
+    client.force_login(bob)
+
+    answer = get(picture.url)
+
+    assert (answer.status_code, "X-Accel-Redirect" in answer) == (404, False)
+
+
+# ---------------------------------------------------------------- in a bucket
+@pytest.fixture
+def bucket(settings, picture):
+    """Pictures lie in a bucket that nobody can reach: addresses are signed without asking it.
+    The picture's files were written to the disk before."""
+    cos = {
+        "BACKEND": "fluxsite.cos.COSStorage",
+        "OPTIONS": {
+            "secret_id": "AKIDexample",
+            "secret_key": "secret",
+            "region": "ap-guangzhou",
+            "bucket_name": "pictures-1250000000",
+        },
+    }
+    settings.STORAGE = "cos"
+    settings.STORAGES = {**settings.STORAGES, "default": cos}
+    return "https://pictures-1250000000.cos.ap-guangzhou.myqcloud.com"
+
+
+def test_a_bucket_is_redirected_to_with_a_signed_address(client, get, alice, picture, bucket):
+    client.force_login(alice)
+
+    answer, again = get(picture.url), get(picture.url)
+
+    address = answer["Location"]
+    assert (answer.status_code, answer.body) == (302, b"")
+    assert address.startswith(f"{bucket}/{picture.storage_key}?")
+    assert "q-signature=" in address
+    assert "secret" not in address
+    # The same for hours, so that the browser finds what it has loaded.
+    assert again["Location"] == address
+
+
+def test_the_redirect_is_not_kept_for_longer_than_its_address_is_good(
+    client, get, alice, picture, bucket, settings, time_machine
+):
+    time_machine.move_to("2026-11-01T12:00:00+00:00", tick=False)
+    client.force_login(alice)
+
+    answer = get(picture.thumbnail_url(640))
+
+    good_until = int(re.search(r"q-sign-time=\d+%3B(\d+)", answer["Location"])[1])
+    kept = re.fullmatch(r"private, max-age=(\d+)", answer["Cache-Control"])
+    assert time.time() + int(kept[1]) == good_until - 300
+    assert int(kept[1]) >= 6 * 3600 - 300
+
+
+def test_a_download_from_a_bucket_has_its_name_signed_with_it(client, get, alice, picture, bucket):
+    client.force_login(alice)
+
+    address = get(f"{picture.url}?download")["Location"]
+
+    assert f"response-content-disposition=attachment%3B%20filename%3D%22{picture.pk}" in address
+    assert "q-url-param-list=response-content-disposition" in address
+
+
+def test_somebody_elses_picture_has_no_address_in_the_bucket(client, get, bob, picture, bucket):
+    client.force_login(bob)
+
+    assert get(picture.url).status_code == 404
+
+
+def test_a_lost_picture_is_not_looked_for_at_the_provider(client, get, alice):
+    picture = TaskImageFactory(user=alice, storage_key="", stored_at=None, lost_at=timezone.now())
     client.force_login(alice)
 
     assert get(picture.url).status_code == 404

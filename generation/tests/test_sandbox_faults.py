@@ -369,6 +369,29 @@ def test_unsafe_pictures_are_flagged_and_black(http, server):
     assert blackness == [True, True, True, False]
 
 
+def test_pictures_may_be_black_without_being_flagged(http, server):
+    server.add_fault(kind="plain_black")
+
+    answer = result(http, server).json()
+
+    picture = Image.open(io.BytesIO(requests.get(answer["images"][0]["url"]).content))
+    assert answer["has_nsfw_concepts"] == [False]
+    assert picture.convert("L").getextrema() == (0, 0)
+
+
+def test_files_may_have_moved_until_the_result_is_asked_for_again(http, server):
+    server.add_fault(kind="moved_files", times=1)
+    reply = submit(http, server).json()
+
+    first, second, third = (
+        http.get(reply["response_url"]).json()["images"][0]["url"] for _ in range(3)
+    )
+
+    assert requests.get(first).status_code == 404
+    assert requests.get(second).status_code == 200
+    assert requests.get(third).status_code == 200
+
+
 def test_a_result_may_hold_no_pictures(http, server):
     server.add_fault(kind="no_images")
     outcome = result(http, server)

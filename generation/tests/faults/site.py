@@ -35,6 +35,7 @@ from cryptography.fernet import Fernet
 from PIL import Image
 
 from credits import audit
+from fluxsite.disk import DiskStorage
 from generation import polling
 from generation.sandbox.jobs import Job
 from generation.sandbox.log import LoggedRequest
@@ -349,7 +350,7 @@ class Site:
         painting them would cost more than all the rest."""
         self.sandbox.clear_faults()
         self.sandbox.log.clear()
-        self.sandbox.add_fault("nsfw_black")
+        self.sandbox.add_fault("plain_black")
 
     def requests(self, stage: str, prompt: str = "") -> list[LoggedRequest]:
         """Return what was asked of the sandbox at a stage; submits can be told by prompt."""
@@ -430,9 +431,9 @@ class Site:
 
         I1 the ledger is right; I2 one reservation, closed once, a task; I3 every success has
         its pictures; I4 no file without a row; I5 nothing was sent twice; I6 nothing is past
-        its deadline; I7 no lease is left; I8 the next task succeeds. `unstored` tasks have pictures at the
-        provider only, for which staff are waited for; `forgotten` files belong to rows
-        that a restored backup does not have.
+        its deadline; I7 no lease is left; I8 the next task succeeds. `unstored` tasks have
+        pictures that were lost; `forgotten` files belong to rows that a restored backup does
+        not have.
         """
         self._check_next_task()
         self._check_ledger()
@@ -457,6 +458,8 @@ class Site:
         for task in tasks:
             kinds = Counter(kind for kind, _amount, _charged in self.entries(task["id"]))
             end = "SETTLE" if task["status"] == "SUCCESS" else "RELEASE"
+            lost = [image for image in self.images(task["id"]) if image["lost_at"]]
+            assert kinds.pop("ADJUST", 0) == len(lost)
             assert kinds == {"RESERVE": 1, end: 1} or _was_recovered(kinds), (task, kinds)
         poorest = self.database.value("SELECT min(credits_balance) AS least FROM flux_credits")
         assert poorest >= 0
@@ -474,6 +477,8 @@ class Site:
                 picture.load()
                 assert picture.size == (image["width"], image["height"])
             keys |= _files_of(image)
+        # What a worker killed while it saves leaves behind goes the next night.
+        DiskStorage(location=self.media).remove_stale_temporaries(timedelta(0))
         files = {str(p.relative_to(self.media)) for p in self.media.rglob("*") if p.is_file()}
         assert files == keys | set(forgotten)
         # gunicorn and Python clean up after themselves, unless they are killed in between.
@@ -527,6 +532,11 @@ def paid(charged: int = PRICE, *, reserved: int = 0) -> list[tuple[str, int, int
     """Return the ledger of a task that brought what was charged, and gave back the rest."""
     reserved = reserved or charged
     return [("RESERVE", -reserved, 0), ("SETTLE", reserved - charged, charged)]
+
+
+def paid_back(cost: int = PRICE) -> list[tuple[str, int, int]]:
+    """Return what the ledger adds to a paid task for a picture that was lost afterwards."""
+    return [("ADJUST", cost, 0)]
 
 
 def past(seconds: float) -> datetime:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from generation.tests.faults.processes import wait_for
-from generation.tests.faults.site import Site, paid, past
+from generation.tests.faults.site import Site, paid, paid_back, past
 
 
 def files_below(directory: Path) -> list[str]:
@@ -71,8 +71,8 @@ def test_what_is_no_whole_picture_is_fetched_again(open_site: Site):
     open_site.check()
 
 
-def test_a_picture_that_never_comes_waits_for_staff_with_nothing_written(site: Site):
-    """Rows 23 and 24. Its address is good for days and stays the one members see; what is gone
+def test_a_picture_that_never_comes_is_given_up_and_paid_back(site: Site):
+    """Rows 23 and 24. Its request is asked once for a new address, and has none; what is gone
     for good is given up after four tries."""
     site.sandbox.add_fault("expired_file", prompt="gone")
     site.sandbox.add_fault("never_completes", prompt="keeps the sweep awake")
@@ -87,13 +87,30 @@ def test_a_picture_that_never_comes_waits_for_staff_with_nothing_written(site: S
             store_again_now(site)
 
     assert (image["next_action_at"], image["storing_since"]) == (None, None)
+    assert image["lost_at"] is not None
     assert image["store_error"] == "The provider no longer has it (HTTP 404)."
     assert files_below(site.media) == []
-    assert site.entries(task_id) == paid()
-    assert site.task(task_id)["image_url"].startswith(site.sandbox.url)
+    assert len(site.requests("result")) == 2
+    assert site.entries(task_id) == [*paid(), *paid_back()]
+    assert site.task(task_id)["cost_charged"] == 0
     site.alice.cancel(awake)
     site.quiet()
     site.check(unstored=[task_id])
+
+
+def test_a_picture_whose_address_is_gone_is_found_at_a_new_one(site: Site):
+    """Row 24."""
+    site.sandbox.add_fault("moved_files", prompt="moved")
+    site.web()
+    site.workers()
+    task_id = site.alice.draw("moved")
+    site.quiet()
+
+    (image,) = site.images(task_id)
+    assert (image["store_attempts"], image["lost_at"]) == (1, None)
+    assert len(site.requests("submit", "moved")) == 1
+    assert site.entries(task_id) == paid()
+    site.check()
 
 
 def test_a_storage_that_fails_twice_is_asked_a_third_time_and_the_provider_not_again(site: Site):
