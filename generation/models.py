@@ -145,6 +145,10 @@ class ImageTask(models.Model):
     cloud_image_url = models.TextField(blank=True, default="")
     is_favourite = models.BooleanField(default=False)
     trashed_at = models.DateTimeField(null=True, blank=True)
+    # Where an imported task came from and what it was called there (import_openwebui). Such a
+    # task is never sent, never asked about and costs nothing.
+    origin = models.CharField(max_length=60, blank=True, default="")
+    external_id = models.CharField(max_length=255, blank=True, default="")
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -153,6 +157,36 @@ class ImageTask(models.Model):
 
     def __str__(self) -> str:
         return self.pk
+
+
+def _history_indexes(table: str) -> list[models.Index]:
+    """Return what the pages of the history are read from, the same on every table: a member's
+    entries, those they marked, and everybody's. Their conditions are those of the view."""
+    entries = Q(status="SUCCESS", trashed_at__isnull=True)
+    newest = ["-created_at", "-id"]
+    return [
+        models.Index(fields=["user", *newest], condition=entries, name=f"idx_{table}_history"),
+        models.Index(
+            fields=["user", *newest],
+            condition=entries & Q(is_favourite=True),
+            name=f"idx_{table}_favourites"[:30],
+        ),
+        models.Index(fields=newest, condition=entries, name=f"idx_{table}_all"),
+        # What is thrown away after its thirty days.
+        models.Index(
+            fields=["trashed_at"],
+            condition=Q(trashed_at__isnull=False),
+            name=f"idx_{table}_trash",
+        ),
+    ]
+
+
+def _imported_once(table: str) -> models.UniqueConstraint:
+    return models.UniqueConstraint(
+        fields=["origin", "external_id"],
+        condition=~Q(origin=""),
+        name=f"{table}_imported_once",
+    )
 
 
 class FluxTaskQuerySet(models.QuerySet["FluxTask"]):
@@ -322,11 +356,7 @@ class FluxTask(ImageTask):
             models.Index(fields=["status"], name="idx_flux_tasks_status"),
             models.Index(fields=["request_id"], name="idx_flux_tasks_request_id"),
             models.Index(fields=["-created_at", "-id"], name="idx_flux_tasks_created_at"),
-            models.Index(
-                fields=["user", "-created_at", "-id"],
-                condition=Q(status="SUCCESS", trashed_at__isnull=True),
-                name="idx_flux_tasks_history",
-            ),
+            *_history_indexes("flux_tasks"),
             models.Index(
                 fields=["next_action_at"],
                 condition=Q(next_action_at__isnull=False),
@@ -334,6 +364,7 @@ class FluxTask(ImageTask):
             ),
         ]
         constraints: ClassVar = [
+            _imported_once("flux_tasks"),
             models.UniqueConstraint(
                 fields=["user", "idempotency_key"],
                 condition=~Q(idempotency_key=""),
@@ -419,11 +450,7 @@ def _indexes_of(table: str) -> list[models.Index]:
     return [
         models.Index(fields=["user", "-created_at", "-id"], name=f"idx_{table}_user_id"),
         models.Index(fields=["status", "updated_at"], name=f"idx_{table}_status"),
-        models.Index(
-            fields=["user", "-created_at", "-id"],
-            condition=Q(status="SUCCESS", trashed_at__isnull=True),
-            name=f"idx_{table}_history",
-        ),
+        *_history_indexes(table),
     ]
 
 
@@ -443,6 +470,7 @@ class MidjourneyTask(ForeignTask):
         verbose_name = _("Midjourney task")
         verbose_name_plural = _("Midjourney tasks")
         indexes: ClassVar = _indexes_of("mj_tasks")
+        constraints: ClassVar = [_imported_once("mj_tasks")]
 
 
 class JimengTask(ForeignTask):
@@ -461,6 +489,7 @@ class JimengTask(ForeignTask):
         verbose_name = _("Jimeng task")
         verbose_name_plural = _("Jimeng tasks")
         indexes: ClassVar = _indexes_of("dreamwork_tasks")
+        constraints: ClassVar = [_imported_once("dreamwork_tasks")]
 
 
 # ---------------------------------------------------------------- pictures
