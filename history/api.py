@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, date
 from typing import Any
 
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fluxsite import paging
-from history import sources
+from history import filters
 from history.entries import compose
-from history.models import HistoryEntry
 
 
 class HistoryPictureSerializer(serializers.Serializer):
@@ -43,16 +40,6 @@ class HistoryEntrySerializer(serializers.Serializer):
     images = HistoryPictureSerializer(source="pictures", many=True)
 
 
-def read_source(params: Any) -> str:
-    """Return the name of the source asked for, "" for all. Raises ValidationError."""
-    name: str = params.get("source", "")
-    known = sources.load()
-    if name and name not in known:
-        message = _("Choose one of %(choices)s.") % {"choices": ", ".join(known)}
-        raise ValidationError({"source": [message]})
-    return name
-
-
 class UnifiedHistoryView(APIView):
     @extend_schema(
         summary="Everything you ever made, newest first",
@@ -61,6 +48,11 @@ class UnifiedHistoryView(APIView):
             OpenApiParameter("limit", int, description="1 to 100, 20 if left out."),
             OpenApiParameter("cursor", str, description="From `next`, instead of `page`."),
             OpenApiParameter("source", str, description="flux, midjourney or jimeng."),
+            OpenApiParameter("model", str, description="A model's id, as entries name it."),
+            OpenApiParameter("since", date, description="First day, like 2026-11-26."),
+            OpenApiParameter("until", date, description="Last day."),
+            OpenApiParameter("favourite", bool, description="1: favourites only."),
+            OpenApiParameter("text", str, description="Words of the prompt, 中文 or any other."),
         ],
         responses=inline_serializer(
             "UnifiedHistory",
@@ -73,10 +65,7 @@ class UnifiedHistoryView(APIView):
     )
     def get(self, request: Request) -> Response:
         asked = paging.read(request.query_params)
-        source = read_source(request.query_params)
-        entries = HistoryEntry.objects.for_user(request.user)
-        if source:
-            entries = entries.source(source)
+        entries = filters.entries_of(user=request.user, filters=filters.read(request.query_params))
         page = paging.paginate(entries, asked=asked, id_field="source_id")
         results = HistoryEntrySerializer(compose(page.rows), many=True).data
         return Response(paging.answer(request, page=page, results=list(results)))
