@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils.crypto import salted_hmac
 
-from generation import fields
+from generation import fetching, fields
 from generation.models import FluxConfig
 from generation.providers.fal import Connection, FalClient
 
@@ -54,10 +54,17 @@ class Channel:
         return self.mode in ("fal", "sandbox")
 
     @property
-    def result_hosts(self) -> tuple[str, ...]:
-        """Hosts result pictures may be fetched from; a leading dot means any subdomain."""
+    def result_hosts(self) -> fetching.Hosts:
+        """Hosts result pictures may be fetched from. The administrator's own is trusted to be
+        anywhere; so is an IP address in RESULT_HOSTS, as nobody can point it elsewhere."""
         base = urlsplit(self.connection.base_url).hostname if self.connection else None
-        return (*settings.RESULT_HOSTS, *([base] if base else []))
+        return fetching.Hosts(
+            public=tuple(settings.RESULT_HOSTS),
+            trusted=(
+                *([base] if base else []),
+                *(host for host in settings.RESULT_HOSTS if fetching.is_address(host)),
+            ),
+        )
 
     @property
     def is_refused(self) -> bool:

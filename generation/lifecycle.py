@@ -38,7 +38,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_noop as _
 
 from credits import ledger, pricing
-from generation import catalogue, channel, storage, transport
+from generation import catalogue, channel, fetching, storage, transport
 from generation.models import FluxTask, FluxTaskQuerySet, TaskImage, TaskInput, Upload
 from generation.providers.base import (
     Cancelled,
@@ -892,7 +892,7 @@ def _stop_recovering(task: FluxTask, *, code: str, detail: str, now: datetime) -
 def store(
     *,
     image: TaskImage,
-    allowed_hosts: Sequence[str],
+    allowed_hosts: fetching.Hosts,
     now: datetime,
     provider: Provider | None = None,
 ) -> bool:
@@ -922,6 +922,7 @@ def store(
             width=stored.width,
             height=stored.height,
             byte_size=stored.byte_size,
+            thumbnails_size=stored.thumbnails_size,
             sha256=stored.sha256,
             stored_at=now,
             lost_at=None,

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import threading
 from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 
-from generation import storage
+from generation import pixels, storage
 from generation.models import Upload
 
 #: A JPEG is decoded at reduced size where it is large; other formats cost up to 15 bytes a pixel.
@@ -73,6 +72,7 @@ def save(*, user: Any, file: BinaryIO) -> Upload:
                 width=stored.width,
                 height=stored.height,
                 byte_size=stored.byte_size,
+                thumbnails_size=stored.thumbnails_size,
                 sha256=stored.sha256,
                 pixel_hash=name,
             )
@@ -92,9 +92,9 @@ def clean(content: bytes) -> tuple[Image.Image, str]:
         if kind == "JPEG":
             original.draft(None, (MAX_SIDE, MAX_SIDE))
         original.load()
-        image = _to_srgb(_upright(original))
+        image = pixels.to_srgb(pixels.upright(original))
         has_alpha = image.has_transparency_data
-        image = _to_eight_bits(image).convert("RGBA" if has_alpha else "RGB")
+        image = pixels.to_eight_bits(image).convert("RGBA" if has_alpha else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UploadRefused(
             "broken", _("The picture is damaged or cut off. Save it again and try once more.")
@@ -143,47 +143,3 @@ def _check_size(image: Image.Image, kind: str) -> None:
             _("The picture is more than %(ratio)d times as long as wide. Crop it.")
             % {"ratio": MAX_ASPECT},
         )
-
-
-#: How to turn a picture upright, by the orientation its EXIF block tells.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    # Not Pillow's exif_transpose: it also rewrites the block, and stumbles over bad ones.
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (OSError, ValueError, SyntaxError, struct.error, KeyError, TypeError):
-        turn = None  # A bad block is no reason to refuse a good picture.
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Convert from the picture's own colour profile, as phones use, to sRGB."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
-        return image
-    mode = "RGBA" if image.mode == "RGBA" else "RGB"
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode=mode
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # A broken profile costs a shade of colour, not the picture.
-    return converted or image
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    # Pillow clips 16-bit grey to white when it converts; scale it instead.
-    if image.mode.startswith("I"):
-        return image.point(lambda value: value * (1 / 256)).convert("L")
-    return image

@@ -140,8 +140,15 @@ def test_results_may_come_from_fals_hosts_and_from_the_base_url(environment):
 
     hosts = channel.current().result_hosts
 
-    assert ".fal.media" in hosts
-    assert "relay.example" in hosts
+    assert ".fal.media" in hosts.public
+    assert hosts.trusted == ("relay.example",)
+
+
+def test_an_address_among_the_result_hosts_is_trusted_to_be_anywhere(environment, settings):
+    settings.RESULT_HOSTS = ["files.example", "10.0.0.7"]
+    environment(FAL_KEY="a:b", FAL_BASE_URL="https://relay.example/x")
+
+    assert channel.current().result_hosts.trusted == ("relay.example", "10.0.0.7")
 
 
 def test_one_client_serves_a_connection_until_it_changes(environment):

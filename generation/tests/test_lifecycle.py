@@ -9,6 +9,7 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from generation import catalogue, channel, intake, lifecycle, polling
+from generation.fetching import Hosts
 from generation.models import FluxTask, TaskImage
 from generation.providers.base import (
     PictureLink,
@@ -446,7 +447,9 @@ def test_a_picture_on_a_strange_host_is_not_fetched(alice, work, drawing):
 def test_an_address_two_parsers_read_differently_is_not_fetched(alice, drawing, url):
     image = unstored(FluxTaskFactory(user=alice, succeeded=True), url)
 
-    assert not lifecycle.store(image=image, allowed_hosts=["127.0.0.1"], now=timezone.now())
+    assert not lifecycle.store(
+        image=image, allowed_hosts=Hosts(trusted=("127.0.0.1",)), now=timezone.now()
+    )
 
     image.refresh_from_db()
     assert image.stored_at is None
@@ -471,7 +474,9 @@ def test_a_picture_that_never_comes_waits_for_staff_in_the_end(alice, drawing):
 
     for _attempt in range(4):
         image.refresh_from_db()
-        lifecycle.store(image=image, allowed_hosts=["127.0.0.1"], now=timezone.now())
+        lifecycle.store(
+            image=image, allowed_hosts=Hosts(trusted=("127.0.0.1",)), now=timezone.now()
+        )
 
     image.refresh_from_db()
     assert (image.store_attempts, image.next_action_at) == (4, None)
@@ -511,7 +516,7 @@ def test_a_task_cancelled_while_it_was_refused_for_now_is_not_sent_again(alice, 
 def test_an_address_no_parser_understands_is_counted_and_given_up(alice, drawing):
     image = unstored(FluxTaskFactory(user=alice, succeeded=True), "http://[")
 
-    lifecycle.store(image=image, allowed_hosts=["127.0.0.1"], now=timezone.now())
+    lifecycle.store(image=image, allowed_hosts=Hosts(trusted=("127.0.0.1",)), now=timezone.now())
 
     image.refresh_from_db()
     assert (image.store_attempts, image.store_error) == (1, "The provider's address is malformed.")
