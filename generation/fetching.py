@@ -93,7 +93,7 @@ class Fetched:
 def fetch(
     *, url: str, into: IO[bytes], hosts: Hosts, max_bytes: int, seconds: float = FETCH_SECONDS
 ) -> Fetched:
-    """Write what is at `url` into a file. What is written before a failure stays in it.
+    """Write what is at `url` into a buffered file. What was written before a failure stays in it.
 
     Raises CannotFetch; OSError comes from writing alone.
     """
@@ -208,17 +208,20 @@ def _ask(url: str, hosts: Hosts, deadline: _Deadline) -> tuple[_Line, http.clien
         if response.status == 200:
             return line, response
         line.hang_up()
-        if response.status not in (301, 302, 303, 307, 308):
-            gone = response.status in (403, 404, 410)
-            said = "no longer has it (HTTP" if gone else "answered HTTP"
-            msg = f"The provider {said} {response.status}{')' if gone else ''}."
-            raise CannotFetch(msg, gone=gone)
-        url = _redirected(url, response.headers.get("Location", ""))
+        url = _redirected(url, response)
     msg = "The provider redirects too often."
     raise CannotFetch(msg)
 
 
-def _redirected(url: str, location: str) -> str:
+def _redirected(url: str, response: http.client.HTTPResponse) -> str:
+    """Return the address that an answer other than 200 leads to. Raises CannotFetch."""
+    location = response.headers.get("Location")
+    if response.status not in (301, 302, 303, 307, 308) or not location:
+        if response.status in (403, 404, 410):
+            msg = f"The provider no longer has it (HTTP {response.status})."
+            raise CannotFetch(msg, gone=True)
+        msg = f"The provider answered HTTP {response.status}."
+        raise CannotFetch(msg)
     try:
         # http.client reads headers as Latin-1; in addresses, UTF-8 is meant.
         target = urljoin(url, location.encode("latin-1").decode())
@@ -351,27 +354,22 @@ def _reach(place: _Place, deadline: _Deadline) -> socket.socket:
     for family, kind, protocol, _name, address in socket.getaddrinfo(
         place.host, place.port, type=socket.SOCK_STREAM
     ):
+        # Checked here, there is no second look-up that could say something else.
         if not place.is_trusted and not is_public(str(address[0])):
-            failure = _refusal(place, address[0])
+            msg = f"{place.host} is at {address[0]}, which is not on the public internet."
+            failure = CannotFetch(msg)
             continue
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(deadline.left(CONNECT_SECONDS))
             sock.connect(address)
-            peer = sock.getpeername()[0]
-            if not place.is_trusted and not is_public(peer):
-                raise _refusal(place, peer)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except (OSError, CannotFetch) as error:
+        except OSError as error:
             sock.close()
             failure = error
         else:
             return sock
     raise failure
-
-
-def _refusal(place: _Place, address: object) -> CannotFetch:
-    return CannotFetch(f"{place.host} is at {address}, which is not on the public internet.")
 
 
 @functools.cache

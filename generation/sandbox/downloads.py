@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from generation.sandbox import answers
 from generation.sandbox.answers import Answer
@@ -18,56 +20,69 @@ _CHUNK_BYTES = 64 * 1024
 
 @dataclass
 class Download:
-    """``chunks`` None sends the answer's own body; otherwise these, under a Content-Length
-    of ``promised_bytes``, pausing after each."""
+    """``chunks`` None sends the answer's own body; otherwise these, pausing after each, under a
+    Content-Length of ``promised_bytes``, or under none."""
 
     answer: Answer
-    promised_bytes: int = 0
-    chunks: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    promised_bytes: int | None = None
+    chunks: Iterable[bytes] | None = None
     pause_secs: float = 0.0
-    is_plain: bool = True
 
 
 def of(file: StoredFile | None, files: FileStore, rule: FaultRule | None) -> Download:
-    if file is None or (rule is not None and rule.kind == "expired_file"):
+    data = None if file is None else files.read(file)
+    if file is None or data is None or (rule is not None and rule.kind == "expired_file"):
         return Download(answers.refusal(404, "File not found"))
-    if rule is not None and rule.kind == "html_instead_of_image":
-        return Download(Answer(200, _PAGE, {"Content-Type": "text/html; charset=utf-8"}))
     headers = {"Content-Type": file.content_type}
-    if rule is not None and rule.kind == "oversized_file":
-        return _oversized(int(rule.get("bytes", 64 * 2**20)), headers)
-    if rule is not None and rule.kind == "bomb_file":
+    if rule is None:
+        return Download(Answer(200, data, headers))
+    return _whole(rule, data, headers) or _in_pieces(rule, data, headers)
+
+
+def _whole(rule: FaultRule, data: bytes, headers: dict[str, str]) -> Download | None:
+    """Return a download that arrives as it should, with something else in it."""
+    packed = {**headers, "Content-Encoding": "gzip"}
+    if rule.kind == "html_instead_of_image":
+        return Download(Answer(200, _PAGE, {"Content-Type": "text/html; charset=utf-8"}))
+    if rule.kind == "bomb_file":
         bomb = _bomb(int(rule.get("side", 30000)))
         return Download(Answer(200, bomb, {"Content-Type": "image/png"}))
-    data = files.read(file)
-    if data is None:
-        return Download(answers.refusal(404, "File not found"))
-    if rule is not None and rule.kind == "truncated_download":
-        return _spoiled(headers, len(data), iter([data[: len(data) // 2]]))
-    if rule is not None and rule.kind == "drip_download":
-        step = int(rule.get("bytes", 512))
-        pieces = (data[start : start + step] for start in range(0, len(data), step))
-        return _spoiled(headers, len(data), pieces, float(rule.get("seconds", 0.05)))
-    return Download(Answer(200, data, headers))
+    if rule.kind == "gzipped_file":
+        return Download(Answer(200, gzip.compress(data), packed))
+    if rule.kind == "gzip_bomb":
+        return Download(Answer(200, _gzip_bomb(int(rule.get("bytes", 256 * 2**20))), packed))
+    return None
 
 
-def _spoiled(
-    headers: dict[str, str], promised_bytes: int, chunks: Iterator[bytes], pause_secs: float = 0.0
-) -> Download:
-    return Download(
-        Answer(200, b"", headers),
-        promised_bytes=promised_bytes,
-        chunks=chunks,
-        pause_secs=pause_secs,
-        is_plain=False,
-    )
+def _in_pieces(rule: FaultRule, data: bytes, headers: dict[str, str]) -> Download:
+    """Return a download that does not arrive as it should."""
+    answer = Answer(200, b"", headers)
+    if rule.kind == "oversized_file":
+        size = int(rule.get("bytes", 64 * 2**20))
+        return Download(answer, size if rule.get("told", True) else None, _filler(size))
+    if rule.kind == "truncated_download":
+        return Download(answer, len(data), [data[: len(data) // 2]])
+    pause = float(rule.get("seconds", 0.05))
+    if rule.kind == "endless_drip":
+        step = int(rule.get("bytes", 1))
+        return Download(answer, None, itertools.repeat(b"\xff" * step), pause)
+    step = int(rule.get("bytes", 512))
+    pieces = (data[start : start + step] for start in range(0, len(data), step))
+    return Download(answer, len(data), pieces, pause)
 
 
-def _oversized(size: int, headers: dict[str, str]) -> Download:
+def _filler(size: int) -> Iterable[bytes]:
     filler = b"\xff\xd8\xff" + bytes(_CHUNK_BYTES - 3)
     whole, rest = divmod(size, _CHUNK_BYTES)
-    chunks = (filler[: _CHUNK_BYTES if n < whole else rest] for n in range(whole + 1))
-    return _spoiled(headers, size, chunks)
+    return (filler[: _CHUNK_BYTES if n < whole else rest] for n in range(whole + 1))
+
+
+def _gzip_bomb(size: int) -> bytes:
+    packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    chunk = bytes(_CHUNK_BYTES)
+    whole, rest = divmod(size, _CHUNK_BYTES)
+    packed = b"".join(packer.compress(chunk) for _ in range(whole))
+    return packed + packer.compress(bytes(rest)) + packer.flush()
 
 
 def _bomb(side: int) -> bytes:

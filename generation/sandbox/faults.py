@@ -57,15 +57,21 @@ ignores_cancel                                     cancel answers 202, the job c
 late_cancel                                        cancel answers 400, ALREADY_COMPLETED
 ==================== ============================= =========================================
 
-*Files* strike the download of a picture:
+*Files* strike the download of a picture, as do answers ``on`` the stage file:
 
 ===================== ============================ =========================================
 expired_file                                       404
 truncated_download                                 Content-Length says more than is sent
 drip_download         seconds (0.05), bytes (512)  so many bytes per pause
+endless_drip          seconds (0.05), bytes (1)    so many bytes per pause, without a length and
+                                                   without an end
 html_instead_of_image                              200 and an HTML page
-oversized_file        bytes (64 MiB)               200, that many bytes, no picture
+oversized_file        bytes (64 MiB), told (true)  200, that many bytes, no picture; without a
+                                                   Content-Length unless ``told``
 bomb_file             side (30000)                 a small PNG that unpacks to side x side
+gzipped_file                                       the picture packed by gzip, though nobody
+                                                   asked for it
+gzip_bomb             bytes (256 MiB)              a small gzip that unpacks to so many bytes
 ===================== ============================ =========================================
 
 For play by hand a prompt may carry the rule: ``a cat #fault:nsfw_black``. ``=value`` sets
@@ -117,9 +123,12 @@ _FILES: dict[str, tuple[str, ...]] = {
     "expired_file": (),
     "truncated_download": (),
     "drip_download": ("seconds", "bytes"),
+    "endless_drip": ("seconds", "bytes"),
     "html_instead_of_image": (),
-    "oversized_file": ("bytes",),
+    "oversized_file": ("bytes", "told"),
     "bomb_file": ("side",),
+    "gzipped_file": (),
+    "gzip_bomb": ("bytes",),
 }
 _STATUS_KIND = re.compile(r"^status_[1-5]\d\d$")
 _IN_PROMPT = re.compile(r"#fault:([a-z_]+(?:\d{3})?)(?:=([\w.:/-]+))?(?:@([a-z]+))?")

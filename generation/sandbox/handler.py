@@ -247,7 +247,7 @@ class SandboxHandler(BaseHTTPRequestHandler):
             return
         spoiled = book.strike_file(path=entry.path, prompt=prompt, of_job=of_job)
         download = downloads.of(file, files, spoiled)
-        if download.is_plain:
+        if download.chunks is None:
             self._send(self._afterwards(rule, download.answer), entry)
             return
         entry.answered = download.answer.status
@@ -301,13 +301,13 @@ class SandboxHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(answer.body)
 
-    def _send_head(self, answer: Answer, length: int) -> None:
+    def _send_head(self, answer: Answer, length: int | None) -> None:
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
-        if answer.status != 204:
+        if length is not None and answer.status != 204:
             self.send_header("Content-Length", str(length))
         self.end_headers()
 

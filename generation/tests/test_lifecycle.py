@@ -64,8 +64,9 @@ def test_a_prompt_becomes_stored_pictures(alice, work):
     ]
     for image in images:
         assert default_storage.size(image.storage_key) == image.byte_size
-        for width in (320, 640):
-            assert default_storage.exists(image.thumbnail_key(width))
+        assert image.thumbnails_size == sum(
+            default_storage.size(image.thumbnail_key(width)) for width in (320, 640)
+        )
 
 
 def test_an_upload_and_pictures_of_the_history_become_one(alice, work):
@@ -405,7 +406,8 @@ def unstored(task, url):
 
 
 @pytest.mark.parametrize(
-    "fault", ["truncated_download", "html_instead_of_image", "expired_file", "bomb_file"]
+    "fault",
+    ["truncated_download", "html_instead_of_image", "expired_file", "bomb_file", "gzip_bomb"],
 )
 def test_a_bad_download_is_tried_again_and_leaves_the_task_alone(alice, work, drawing, fault):
     drawing.add_fault(kind=fault, times=1)

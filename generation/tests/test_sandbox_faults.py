@@ -506,6 +506,48 @@ def test_a_file_may_be_far_too_large(http, server):
     assert len(reply.content) == int(reply.headers["Content-Length"]) == 3_000_000
 
 
+def test_a_file_far_too_large_may_keep_its_length_to_itself(http, server):
+    server.add_fault(kind="oversized_file", bytes=3_000_000, told=False)
+    reply = download(http, server)
+    assert "Content-Length" not in reply.headers
+    assert len(reply.content) == 3_000_000
+
+
+def test_a_download_may_drip_for_ever(http, server):
+    server.add_fault(kind="endless_drip", seconds=0.001, bytes=2)
+    image = result(http, server).json()["images"][0]
+
+    with requests.get(image["url"], stream=True) as reply:
+        pieces = [reply.raw.read(1) for _ in range(50)]
+
+    assert "Content-Length" not in reply.headers
+    assert pieces == [b"\xff"] * 50
+
+
+def test_a_file_may_come_packed(http, server):
+    server.add_fault(kind="gzipped_file")
+    reply = download(http, server)
+    assert reply.headers["Content-Encoding"] == "gzip"
+    assert Image.open(io.BytesIO(reply.content)).size == (512, 512)
+
+
+def test_a_packed_file_may_be_a_bomb(http, server):
+    server.add_fault(kind="gzip_bomb", bytes=20_000_001)
+    reply = download(http, server)
+    assert int(reply.headers["Content-Length"]) < 30_000
+    assert len(reply.content) == 20_000_001
+
+
+def test_a_download_may_be_redirected(http, server):
+    image = result(http, server).json()["images"][0]
+    server.add_fault(kind="redirect", on="file", to=image["url"], status=302, times=1)
+
+    reply = requests.get(image["url"])
+
+    assert [step.status_code for step in reply.history] == [302]
+    assert len(reply.content) == image["file_size"]
+
+
 def test_a_file_may_be_a_decompression_bomb(http, server, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000 * 10_000)
     server.add_fault(kind="bomb_file", side=20_000)

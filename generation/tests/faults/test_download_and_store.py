@@ -57,6 +57,8 @@ def test_what_is_no_whole_picture_is_fetched_again(open_site: Site):
         "page": {"kind": "html_instead_of_image"},
         "flood": {"kind": "oversized_file", "bytes": 65 * 2**20},
         "bomb": {"kind": "bomb_file"},
+        "packed": {"kind": "gzip_bomb", "bytes": 65 * 2**20},
+        "elsewhere": {"kind": "redirect", "on": "file", "to": "https://192.0.2.1/x"},
         "broken": {"kind": "status_500", "on": "file"},
         "cut": {"kind": "reset", "on": "file"},
     }
