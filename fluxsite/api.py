@@ -116,7 +116,11 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
     else:
         codes = exc.get_codes()
         detail = exc.detail if not isinstance(exc.detail, list) else exc.detail[0]
-        body = error_body(code=codes if isinstance(codes, str) else "invalid", detail=str(detail))
+        body = error_body(
+            code=codes if isinstance(codes, str) else "invalid",
+            detail=str(detail),
+            errors=getattr(exc, "errors", None),
+        )
     return Response(body, status=exc.status_code, headers=headers)
 
 
@@ -127,6 +131,22 @@ def wants_json(request: HttpRequest) -> bool:
 
 def json_error(*, code: str, detail: str, status_code: int) -> HttpResponse:
     return JsonResponse(error_body(code=code, detail=detail), status=status_code)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400, or 413 where the reason is the size, with JSON or a page."""
+    from django.views.defaults import bad_request as page
+
+    is_large = isinstance(exception, RequestDataTooBig)
+    if wants_json(request):
+        return json_error(
+            code="too_large" if is_large else "bad_request",
+            detail=_("The request is too large.") if is_large else _("This cannot be understood."),
+            status_code=status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+            if is_large
+            else status.HTTP_400_BAD_REQUEST,
+        )
+    return page(request, exception, "413.html") if is_large else page(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -66,7 +66,13 @@ SECURE_CSP = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+DATA_UPLOAD_MAX_NUMBER_FILES = 20
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = [
+    "generation.receiving.BoundedFiles",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 
 AUTH_PASSWORD_VALIDATORS = [
     {
@@ -243,6 +249,17 @@ if STORAGE == "cos":
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 MAX_UPLOAD_BYTES = 10 * 1024 * 1024
+# A form with as many pictures as the studio takes at once, and its fields.
+MAX_FORM_BYTES = 8 * MAX_UPLOAD_BYTES + 2 * DATA_UPLOAD_MAX_MEMORY_SIZE
+# What a member's reference pictures may take together, and how many may come; 0: no limit.
+UPLOAD_QUOTA_MB = env.integer("UPLOAD_QUOTA_MB", 2048)
+UPLOADS_PER_HOUR = env.integer("UPLOADS_PER_HOUR", 240)
+# A virus scanner, clamd, that sees every upload before we do.
+CLAMAV = env.text("CLAMAV")
+if CLAMAV and not re.fullmatch(r"unix:/.+|([\w.-]+|\[[\da-f:.]+\]):\d{1,5}", CLAMAV, re.A):
+    _problem = f"CLAMAV must be like 127.0.0.1:3310 or unix:/run/clamav/clamd.ctl, not {CLAMAV!r}."
+    raise ImproperlyConfigured(_problem)
+CLAMAV_SECONDS = 20.0
 MAX_RESULT_BYTES = 64 * 1024 * 1024
 # How reference pictures go to the provider: as addresses, as data, or as it fits.
 INPUT_TRANSPORT = env.choice("INPUT_TRANSPORT", "auto", among=("auto", "url", "data"))

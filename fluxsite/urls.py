@@ -22,5 +22,6 @@ urlpatterns = [
     path("", include("generation.urls")),
 ]
 
+handler400 = "fluxsite.api.bad_request"
 handler404 = "fluxsite.api.not_found"
 handler500 = "fluxsite.api.server_error"

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
+from django.contrib import messages
 from django.http import Http404, HttpRequest, QueryDict
 from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
@@ -45,6 +46,8 @@ class Composer:
     channel: channel.Channel
     pictures: Sequence[Upload | TaskImage]
     key: str
+    #: Files that came with the form and were not accepted.
+    refusals: Sequence[uploads.UploadRefused] = ()
 
     @property
     def model(self) -> catalogue.Model:
@@ -216,14 +219,8 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
     post = request.POST
     model = family(post.get("model", "")) or default_model(state)
     addresses = post.getlist("image")
-    refusals: list[str] = []
-    for file in request.FILES.getlist("files")[:MAX_FILES]:
-        try:
-            upload = uploads.save(user=request.user, file=cast(BinaryIO, file))
-        except uploads.UploadRefused as error:
-            refusals.append(f"{file.name}: {error.message}")
-        else:
-            addresses.append(upload.url)
+    taken, refusals = _take_in(request)
+    addresses += taken
     if edit:
         addresses = _edited(addresses, post.get("edit", ""))
     pictures = _own_pictures(request.user, addresses)
@@ -234,6 +231,9 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
         # Without scripts the settings on the page may be those of another endpoint.
         values = carry_over(post, shown=shown, endpoint=endpoint)
     if edit:
+        # There is no field to say it beside while nothing is checked.
+        for text in refusals:
+            messages.error(request, text)
         return _unbound(
             request.user, state, model, pictures, post.get("prompt", ""), values, shown=shown
         )
@@ -246,9 +246,34 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
         addresses=addresses,
         data={**data, "prompt": post.get("prompt", ""), "model": model.id},
     )
-    for refusal in refusals:
-        form.add_error("references", refusal)
-    return Composer(form=form, channel=state, pictures=pictures, key=new_token())
+    for text in refusals:
+        form.add_error("references", text)
+    return Composer(
+        form=form,
+        channel=state,
+        pictures=pictures,
+        key=new_token(),
+        refusals=list(refusals.values()),
+    )
+
+
+def _take_in(request: HttpRequest) -> tuple[list[str], dict[str, uploads.UploadRefused]]:
+    """Return the addresses of the files that came with a form, and what to say of the others."""
+    addresses: list[str] = []
+    refusals: dict[str, uploads.UploadRefused] = {}
+    files = request.FILES.getlist("files")
+    for file in files[:MAX_FILES]:
+        try:
+            upload = uploads.save(user=request.user, file=cast(BinaryIO, file))
+        except uploads.UploadRefused as error:
+            refusals[f"{file.name}: {error.message}"] = error
+        else:
+            addresses.append(upload.url)
+    if len(files) > MAX_FILES:
+        text = gettext("At most %(count)d pictures can be brought at once.")
+        text %= {"count": MAX_FILES}
+        refusals[text] = uploads.UploadRefused("too_many_files", text)
+    return addresses, refusals
 
 
 def from_settings(

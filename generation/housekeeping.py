@@ -25,7 +25,7 @@ from typing import IO, Any, Literal, TypeVar
 
 from django.core.files.storage import Storage, default_storage
 from django.db import transaction
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -187,16 +187,18 @@ def _known_among(names: Sequence[str]) -> set[str]:
 
     Rows are found by the ids in the names, which have indexes; the keys have none.
     """
-    tasks, users, hashes = set(), set(), set()
+    tasks, users, stems = set(), set(), set()
     for name in names:
         *_place, folder, last = name.split("/")
         if name.startswith("generated/"):
             tasks.add(folder)
         elif folder.isdecimal():
             users.add(int(folder))
-            hashes.add(last.partition(".")[0].partition("-")[0])
+            stems.add(last.partition(".")[0].partition("-")[0])
     images = TaskImage.objects.filter(source__in=TaskImage.Source.values, task_id__in=tasks)
-    uploads = Upload.objects.filter(user__in=users, pixel_hash__in=hashes)
+    # Uploads are named by their ids, the oldest ones by what they show.
+    named = Q(pk__in=stems) | Q(user__in=users, pixel_hash__in=stems)
+    uploads = Upload.objects.filter(named)
     rows: Iterable[Picture] = [*images, *uploads]
     return {key for row in rows if row.storage_key for key in keys_of(row)} & set(names)
 

@@ -157,7 +157,7 @@ def _is_black(image: Image.Image) -> bool:
 
 # ---------------------------------------------------------------- turning
 #: How to turn a picture upright, by the orientation its EXIF block tells.
-_TURNS = {
+TURNS = {
     2: Turn.FLIP_LEFT_RIGHT,
     3: Turn.ROTATE_180,
     4: Turn.FLIP_TOP_BOTTOM,
@@ -169,16 +169,11 @@ _TURNS = {
 _TO_THE_SIDE = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Return a picture as its EXIF block wants it to be seen."""
-    # Not Pillow's exif_transpose: it also rewrites the block, and stumbles over bad ones.
-    return _transposed(image, turn_of(image))
-
-
 def turn_of(image: Image.Image) -> Turn | None:
     """Return what brings a picture upright, None for one that is. A PNG must be loaded."""
+    # Not Pillow's exif_transpose: it also rewrites the block, and stumbles over bad ones.
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (OSError, ValueError, SyntaxError, struct.error, KeyError, TypeError):
         return None  # A bad block is no reason to refuse a good picture.
 
@@ -192,9 +187,9 @@ def _turned(size: Size, turn: Turn | None) -> Size:
 
 
 # ---------------------------------------------------------------- colours
-def to_srgb(image: Image.Image) -> Image.Image:
-    """Convert from the picture's own colour profile, as phones use, to sRGB."""
-    profile = image.info.get("icc_profile")
+def to_srgb(image: Image.Image, *, profile: bytes = b"") -> Image.Image:
+    """Convert from a colour profile, the picture's own if none is given, to sRGB."""
+    profile = profile or image.info.get("icc_profile", b"")
     if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
         return image
     mode = "RGBA" if image.mode == "RGBA" else "RGB"

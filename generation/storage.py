@@ -140,7 +140,11 @@ def store_upload(*, picture: Image.Image, kind: str, user_id: int, name: str) ->
     content_type, extension = FORMATS[kind]
     key = f"uploads/{user_id}/{name}.{extension}"
     thumbnails = pixels.thumbnails_of(picture)
-    _save(key, ContentFile(content), thumbnails)
+    try:
+        _save(key, ContentFile(content), thumbnails)
+    except OSError:
+        _remove(key)
+        raise
     return Stored(
         storage_key=key,
         content_type=content_type,

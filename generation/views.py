@@ -133,7 +133,12 @@ def _create(request: HttpRequest) -> HttpResponse:
 
 def _refuse(request: HttpRequest, asked: composer.Composer) -> HttpResponse:
     if not _is_htmx(request):
-        return _show(request, asked, status=422)
+        # A file that was refused has a status of its own, such as 413.
+        refusal = asked.refusals[0] if asked.refusals else None
+        response = _show(request, asked, status=refusal.status if refusal else 422)
+        if refusal and refusal.retry_after:
+            response["Retry-After"] = str(refusal.retry_after)
+        return response
     response = render(request, "generation/_refused.html", {"composer": asked}, status=422)
     response["HX-Retarget"] = "#parameters"
     response["HX-Reswap"] = "outerHTML"

@@ -10,9 +10,8 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import exceptions, status
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -20,6 +19,7 @@ from rest_framework.views import APIView
 from fluxsite import paging
 from generation import catalogue, channel, intake, lifecycle, polling, uploads
 from generation.api import serializers
+from generation.api.parsers import PictureParser, Refused
 from generation.models import FluxTask
 
 MAX_KEY_LENGTH = 255
@@ -200,7 +200,7 @@ class EstimateView(APIView):
 
 
 class UploadImageView(APIView):
-    parser_classes = [MultiPartParser]
+    parser_classes = [PictureParser]
 
     @extend_schema(
         request={
@@ -210,17 +210,46 @@ class UploadImageView(APIView):
                 "required": ["file"],
             }
         },
-        responses={201: serializers.UploadSerializer, **_ERRORS},
+        responses={
+            201: serializers.UploadSerializer,
+            **_ERRORS,
+            403: OpenApiResponse(
+                serializers.ErrorSerializer,
+                description="`quota_exceeded`: your pictures take all the room you have.",
+            ),
+            413: OpenApiResponse(
+                serializers.ErrorSerializer, description="`too_large`: more than 10 MB."
+            ),
+            415: OpenApiResponse(
+                serializers.ErrorSerializer, description="The body is not multipart/form-data."
+            ),
+            429: OpenApiResponse(
+                serializers.ErrorSerializer,
+                description="`too_often`: too many pictures within an hour. `Retry-After` says "
+                "when to try again, in seconds.",
+            ),
+            503: OpenApiResponse(
+                serializers.ErrorSerializer,
+                description="`scanner_unavailable`, `storage_unavailable` or `busy`. Nothing was "
+                "stored; try again after `Retry-After` seconds.",
+            ),
+        },
     )
     def post(self, request: Request) -> Response:
-        """Bring a reference picture: JPEG, PNG or WebP of at most 10 MB."""
-        file = request.FILES.get("file")
-        if file is None:
-            raise exceptions.ValidationError({"file": [_("Choose a picture.")]})
+        """Bring a reference picture: JPEG, PNG or WebP of at most 10 MB.
+
+        What is stored is a new picture made from its pixels. A refusal stores nothing; its
+        `code` names the rule: `unsupported_format`, `broken`, `too_many_pixels`, `too_small`,
+        `too_long`, `infected`, or those below.
+        """
+        files = request.FILES.getlist("file")
+        if len(files) != 1:
+            message = _("Send one picture at a time.") if files else _("Choose a picture.")
+            raise exceptions.ValidationError({"file": [message]})
         try:
-            upload = uploads.save(user=request.user, file=file)
+            upload = uploads.save(user=request.user, file=files[0])
         except uploads.UploadRefused as error:
-            raise exceptions.ValidationError({"file": [error.message]}) from error
+            raise Refused(error) from error
         body = {
             "id": upload.pk,
             "url": upload.url,
