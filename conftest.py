@@ -1,16 +1,18 @@
-"""What all tests share: the cast, the sandbox and the browser."""
+"""What all tests share: the cast, threads that race, the sandbox and the browser."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 
 from fluxsite import env
 from generation.sandbox.server import SandboxServer
@@ -47,6 +49,37 @@ def bob(db: None) -> User:
 def staff(db: None) -> User:
     """An administrator."""
     return User.objects.create_superuser("staff", password=PASSWORD)
+
+
+# ---------------------------------------------------------------- threads
+@pytest.fixture
+def race() -> Callable[..., list[Any]]:
+    """Run one function per argument at the same moment; answers and exceptions, in order."""
+
+    def run(function: Callable[[Any], Any], arguments: list[Any]) -> list[Any]:
+        start = threading.Barrier(len(arguments))
+        answers: list[Any] = [None] * len(arguments)
+
+        def runner(place: int, argument: Any) -> None:
+            try:
+                start.wait()
+                answers[place] = function(argument)
+            except Exception as error:  # noqa: BLE001 - the answer of this thread
+                answers[place] = error
+            finally:
+                connection.close()
+
+        threads = [
+            threading.Thread(target=runner, args=(place, argument))
+            for place, argument in enumerate(arguments)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
+
+    return run
 
 
 # ---------------------------------------------------------------- the outside world

@@ -137,16 +137,17 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 400, or 413 where the reason is the size, with JSON or a page."""
     from django.views.defaults import bad_request as page
 
-    is_large = isinstance(exception, RequestDataTooBig)
+    if isinstance(exception, RequestDataTooBig):
+        code, detail = "too_large", _("The request is too large.")
+        status_code, template = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, "413.html"
+    else:
+        code, detail = "bad_request", _("The request cannot be understood.")
+        status_code, template = status.HTTP_400_BAD_REQUEST, "400.html"
     if wants_json(request):
-        return json_error(
-            code="too_large" if is_large else "bad_request",
-            detail=_("The request is too large.") if is_large else _("This cannot be understood."),
-            status_code=status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-            if is_large
-            else status.HTTP_400_BAD_REQUEST,
-        )
-    return page(request, exception, "413.html") if is_large else page(request, exception)
+        return json_error(code=code, detail=detail, status_code=status_code)
+    response = page(request, exception, template)
+    response.status_code = status_code
+    return response
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

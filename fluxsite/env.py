@@ -75,6 +75,18 @@ def path(name: str, default: Path) -> Path:
     return Path(value).expanduser().resolve() if value else default
 
 
+def address(name: str) -> str:
+    """Read where a daemon listens: `host:port`, `[::1]:port` or `unix:/path`; "" for nowhere."""
+    value = _raw(name) or ""
+    place = re.fullmatch(
+        r"unix:/[^\n]+|(?:[\w.-]+|\[[\da-f:.]+\]):(?P<port>\d{1,5})", value, re.ASCII
+    )
+    if value and (place is None or int(place["port"] or 1) not in range(1, 65536)):
+        msg = f"{name} must be like 127.0.0.1:3310 or unix:/run/daemon.ctl, not {value!r}."
+        raise ImproperlyConfigured(msg)
+    return value
+
+
 def database(name: str) -> dict[str, Any] | None:
     """Read a database address such as postgres://user:password@host:5432/name."""
     return _source.db_url(name) if _raw(name) else None

@@ -255,10 +255,7 @@ MAX_FORM_BYTES = 8 * MAX_UPLOAD_BYTES + 2 * DATA_UPLOAD_MAX_MEMORY_SIZE
 UPLOAD_QUOTA_MB = env.integer("UPLOAD_QUOTA_MB", 2048)
 UPLOADS_PER_HOUR = env.integer("UPLOADS_PER_HOUR", 240)
 # A virus scanner, clamd, that sees every upload before we do.
-CLAMAV = env.text("CLAMAV")
-if CLAMAV and not re.fullmatch(r"unix:/.+|([\w.-]+|\[[\da-f:.]+\]):\d{1,5}", CLAMAV, re.A):
-    _problem = f"CLAMAV must be like 127.0.0.1:3310 or unix:/run/clamav/clamd.ctl, not {CLAMAV!r}."
-    raise ImproperlyConfigured(_problem)
+CLAMAV = env.address("CLAMAV")
 CLAMAV_SECONDS = 20.0
 MAX_RESULT_BYTES = 64 * 1024 * 1024
 # How reference pictures go to the provider: as addresses, as data, or as it fits.

@@ -134,6 +134,9 @@ def _jpeg_parts(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 # ---------------------------------------------------------------- PNG
+_PNG_PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+
+
 def _read_png(content: bytes) -> Outline:
     bare, header, exif, profile = [PNG_SIGNATURE], b"", b"", b""
     for name, body, whole in _png_parts(content):
@@ -145,7 +148,7 @@ def _read_png(content: bytes) -> Outline:
             exif = exif or body
         elif name == b"iCCP":
             profile = profile or _inflate(body)
-        if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+        if name in _PNG_PICTURE:
             bare.append(whole)
     if not header:
         raise Malformed
@@ -161,7 +164,10 @@ def _read_png(content: bytes) -> Outline:
 
 
 def _png_parts(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield name, body and the whole of each chunk, up to the end of the picture."""
+    """Yield name, body and the whole of each chunk, up to the end of the picture.
+
+    Checksums are compared of what the picture is made from, as Pillow does not for its data.
+    """
     position = len(PNG_SIGNATURE)
     for _part in range(MAX_PARTS):
         name = content[position + 4 : position + 8]
@@ -169,7 +175,10 @@ def _png_parts(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
         end = start + int.from_bytes(content[position : position + 4], "big")
         if end + 4 > len(content):
             raise Malformed
-        yield name, content[start:end], content[position : end + 4]
+        body, checksum = content[start:end], content[end : end + 4]
+        if name in _PNG_PICTURE and zlib.crc32(body, zlib.crc32(name)) != int.from_bytes(checksum):
+            raise Malformed
+        yield name, body, content[position : end + 4]
         if name == b"IEND":
             return
         position = end + 4

@@ -44,3 +44,29 @@ def test_every_page_has_the_security_headers(client, db):
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["X-Frame-Options"] == "DENY"
     assert answer["Referrer-Policy"] == "same-origin"
+
+
+def test_what_django_itself_refuses_below_api_is_answered_in_json(client, settings):
+    settings.ALLOWED_HOSTS = ["studio.example.org"]
+
+    answer = client.get("/api/nothing", headers={"Host": "elsewhere"})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+def test_what_django_itself_refuses_elsewhere_is_answered_with_a_page(client, settings):
+    settings.ALLOWED_HOSTS = ["studio.example.org"]
+
+    answer = client.get("/nothing", headers={"Host": "elsewhere"})
+
+    assert answer.status_code == 400
+    assert b"This address cannot be understood" in answer.content
+
+
+def test_a_form_with_too_many_fields_is_an_error_of_the_caller(client):
+    client.handler.enforce_csrf_checks = True
+    client.cookies["csrftoken"] = "a" * 32
+
+    answer = client.post("/language", {f"field{n}": "" for n in range(300)})
+
+    assert answer.status_code == 400

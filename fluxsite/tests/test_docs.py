@@ -17,7 +17,7 @@ DOCUMENTS = [
     ROOT / name
     for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/configuration.md")
 ]
-READERS = {"text", "flag", "integer", "choice", "words", "path", "database"}
+READERS = {"text", "flag", "integer", "choice", "words", "path", "address", "database"}
 SOURCES = [
     path
     for folder in ("fluxsite", "generation", "history", "benchmarks")

@@ -8,6 +8,7 @@ from typing import IO, Any
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, status
 from rest_framework.parsers import DataAndFiles, MultiPartParser
 
@@ -27,6 +28,7 @@ class Refused(exceptions.APIException):
 class LengthRequired(exceptions.APIException):
     status_code = status.HTTP_411_LENGTH_REQUIRED
     default_code = "length_required"
+    default_detail = gettext_lazy("Say how long the body is: send a Content-Length.")
 
 
 class PictureParser(MultiPartParser):

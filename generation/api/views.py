@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from fluxsite import paging
 from generation import catalogue, channel, intake, lifecycle, polling, uploads
 from generation.api import serializers
-from generation.api.parsers import PictureParser, Refused
+from generation.api.parsers import LengthRequired, PictureParser, Refused
 from generation.models import FluxTask
 
 MAX_KEY_LENGTH = 255
@@ -243,6 +243,8 @@ class UploadImageView(APIView):
         `too_long`, `infected`, or those below.
         """
         files = request.FILES.getlist("file")
+        if not files and "chunked" in request.headers.get("Transfer-Encoding", ""):
+            raise LengthRequired
         if len(files) != 1:
             message = _("Send one picture at a time.") if files else _("Choose a picture.")
             raise exceptions.ValidationError({"file": [message]})
