@@ -137,17 +137,17 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 400, or 413 where the reason is the size, with JSON or a page."""
     from django.views.defaults import bad_request as page
 
-    if isinstance(exception, RequestDataTooBig):
+    is_large = isinstance(exception, RequestDataTooBig)
+    status_code = 413 if is_large else 400
+    if not wants_json(request):
+        response = page(request, exception, f"{status_code}.html")
+        response.status_code = status_code
+        return response
+    if is_large:
         code, detail = "too_large", _("The request is too large.")
-        status_code, template = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, "413.html"
     else:
         code, detail = "bad_request", _("The request cannot be understood.")
-        status_code, template = status.HTTP_400_BAD_REQUEST, "400.html"
-    if wants_json(request):
-        return json_error(code=code, detail=detail, status_code=status_code)
-    response = page(request, exception, template)
-    response.status_code = status_code
-    return response
+    return json_error(code=code, detail=detail, status_code=status_code)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -125,3 +125,33 @@ def test_a_choice_is_one_of_a_few_words(value):
     value("both")
     with pytest.raises(ImproperlyConfigured, match="TEST_ENV_VALUE must be one of auto, data"):
         env.choice("TEST_ENV_VALUE", "data", among=("auto", "data"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["127.0.0.1:3310", "clamd:1", "my-host.example:65535", "[::1]:3310", "unix:/run/a b.ctl"],
+)
+def test_the_address_of_a_daemon_is_read(value, text):
+    value(text)
+
+    assert env.address("TEST_ENV_VALUE") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["clamd", "3310", ":3310", "clamd:", "clamd:0", "clamd:65536", "clamd:٣", "a b:3310"],
+        *["::1:3310", "http://clamd:3310", "unix:", "unix:run/a", "/run/a.ctl", "a:1\nb:2"],
+    ],
+)
+def test_what_cannot_be_an_address_is_refused(value, text):
+    value(text)
+
+    with pytest.raises(ImproperlyConfigured, match="TEST_ENV_VALUE must be like"):
+        env.address("TEST_ENV_VALUE")
+
+
+def test_no_address_is_nowhere(value):
+    value("")
+
+    assert env.address("TEST_ENV_VALUE") == ""

@@ -11,12 +11,9 @@ import threading
 import time
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.utils import translation
 from rest_framework.test import APIClient
 
-from fluxsite import env
 from generation import clamav
 from generation.models import Upload
 from generation.tests.factories import image_bytes
@@ -267,25 +264,3 @@ def test_without_the_setting_nobody_is_asked(api, clamd, settings):
 
     assert bring(api, image_bytes((100, 100)) + EICAR).status_code == 201
     assert clamd.seen == []
-
-
-# ---------------------------------------------------------------- the setting
-@pytest.mark.parametrize(
-    "value", ["127.0.0.1:3310", "clamd:3310", "[::1]:3310", "unix:/run/clamav/clamd.ctl"]
-)
-def test_addresses_that_are_taken(monkeypatch, value):
-    monkeypatch.setenv("CLAMAV", value)
-
-    assert env.address("CLAMAV") == value
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["clamd", "3310", ":3310", "127.0.0.1:", "127.0.0.1:0", "a:65536", "a:99999", "unix:", "unix:run/x",
-     "http://a:3310", "a b:3310", "::1:3310", "/run/clamav/clamd.ctl", "a:1\nb:2"],
-)  # fmt: skip
-def test_addresses_that_stop_the_start(monkeypatch, value):
-    monkeypatch.setenv("CLAMAV", value)
-
-    with translation.override("en"), pytest.raises(ImproperlyConfigured, match="CLAMAV must be"):
-        env.address("CLAMAV")

@@ -16,7 +16,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from fluxsite.models import ApiToken
 from generation import uploads
 from generation.models import RateWindow, Upload
 from generation.tests.factories import UploadFactory, image_bytes
@@ -344,7 +343,7 @@ def announce(live_server, path, *, length, headers=(), body=b""):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_large_body_is_refused_by_its_announced_length(live_server, alice):
-    _token, secret = ApiToken.objects.issue(user=alice, name="test")
+    _token, secret = alice.api_tokens.model.objects.issue(user=alice, name="test")
     headers = [f"Authorization: Bearer {secret}"]
 
     status, _rest = announce(live_server, PATH, length=50 * 1024**3, headers=headers)
