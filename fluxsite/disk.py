@@ -1,8 +1,8 @@
 """DiskStorage: files below one directory, each of them whole or not there.
 
 Django writes a file under its final name, so a process killed in the middle, or a disk that
-is full, leaves half a picture that looks like one. Here it is written beside, below `.tmp`,
-made to last, and then moved to its name in one step. Whatever is found under a name is whole.
+is full, leaves half a picture that looks like one. Here a file is written without a name, made
+to last, and given its name in one step. Whatever is found under a name is whole.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import contextlib
 import errno
 import io
 import os
+import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from django.core.files.storage import FileSystemStorage
 from django.utils._os import safe_makedirs
 from django.utils.deconstruct import deconstructible
 
+#: Below the storage: where drafts lie that need a name.
 TEMPORARY = ".tmp"
+PROC = Path("/proc/self/fd")
 #: What a kernel answers that cannot copy between these two files by itself.
 CANNOT_COPY = {
     *(errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSOCK),
@@ -45,54 +48,45 @@ class DiskStorage(FileSystemStorage):
     def _save(self, name: str, content: File[Any]) -> str:
         target = Path(self.path(name))
         self._make_directory(target.parent)
-        draft = self._write(content)
-        try:
+        with _Draft(target.parent, self._make_drafts) as draft:
+            self._fill(draft.descriptor, content)
             while not self._publish(draft, target):
                 target = Path(self.path(self.get_available_name(name)))
-        finally:
-            draft.unlink(missing_ok=True)
-        self._ensure_location_group_id(target)
+            _sync(target.parent)
+        self._ensure_location_group_id(target)  # type: ignore[attr-defined]
         return target.relative_to(self.location).as_posix()
 
-    def _write(self, content: File[Any]) -> Path:
-        """Write a draft that a power cut does not undo."""
-        self._make_directory(self._drafts)
-        descriptor, path = tempfile.mkstemp(dir=self._drafts)
-        draft = Path(path)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                source = _real_file(content)
-                if source is None or not _copy_in_kernel(source, descriptor):
-                    file.seek(0)
-                    file.truncate()
-                    for chunk in content.chunks():
-                        file.write(chunk.encode() if isinstance(chunk, str) else chunk)
-                    file.flush()
-                if self.file_permissions_mode is not None:
-                    os.fchmod(descriptor, self.file_permissions_mode)
-                os.fsync(descriptor)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        return draft
+    def _fill(self, descriptor: int, content: File[Any]) -> None:
+        """Write what a power cut does not undo."""
+        source = _real_file(content)
+        if source is None or not _copy_in_kernel(source, descriptor):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.ftruncate(descriptor, 0)
+            with os.fdopen(descriptor, "wb", closefd=False) as file:
+                for chunk in content.chunks():
+                    file.write(chunk.encode() if isinstance(chunk, str) else chunk)
+        if self.file_permissions_mode is not None:
+            os.fchmod(descriptor, self.file_permissions_mode)
+        os.fsync(descriptor)
 
-    def _publish(self, draft: Path, target: Path) -> bool:
+    def _publish(self, draft: _Draft, target: Path) -> bool:
         """Give the draft its name. Return False if that is taken, and may not be taken over."""
-        if self._allow_overwrite:
-            draft.replace(target)
-        else:
+        overwrite: bool = self._allow_overwrite  # type: ignore[attr-defined]
+        if not (overwrite and draft.path):
             try:
                 # Unlike a rename, a link never replaces what another saver put there.
-                target.hardlink_to(draft)
+                draft.link(target)
             except FileExistsError:
-                return False
-        # The name is to last as well.
-        directory = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+                if not overwrite:
+                    return False
+            else:
+                return True
+        draft.replace(target)
         return True
+
+    def _make_drafts(self) -> Path:
+        self._make_directory(self._drafts)
+        return self._drafts
 
     def _make_directory(self, directory: Path) -> None:
         mode = self.directory_permissions_mode
@@ -118,7 +112,7 @@ class DiskStorage(FileSystemStorage):
     def path(self, name: str) -> str:
         """Return the path of a file. Raises SuspiciousFileOperation for one outside."""
         path: str = super().path(name)
-        drafts = str(self._drafts)
+        drafts = f"{self.location}{os.sep}{TEMPORARY}"
         if path == drafts or path.startswith(drafts + os.sep):
             msg = f"{str(name)!r} is a place for drafts."
             raise SuspiciousFileOperation(msg)
@@ -157,6 +151,63 @@ class DiskStorage(FileSystemStorage):
                 return list(entries)
         except FileNotFoundError:
             return []
+
+
+# ---------------------------------------------------------------- drafts
+class _Draft:
+    """A file that has no name yet, so that it goes away with the process that writes it.
+
+    Some file systems, such as those of networks, have no nameless files. There, `path` is its
+    name in the directory for drafts, and a killed process leaves it behind.
+    """
+
+    def __init__(self, directory: Path, make_drafts: Callable[[], Path]) -> None:
+        self._make_drafts = make_drafts
+        self.path: Path | None = None
+        try:
+            if not PROC.is_dir():
+                raise NotImplementedError
+            self.descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
+        except (AttributeError, NotImplementedError, OSError):
+            self.descriptor, path = tempfile.mkstemp(dir=make_drafts())
+            self.path = Path(path)
+
+    def link(self, target: Path) -> None:
+        """Give it a name. Raises FileExistsError."""
+        if self.path is not None:
+            target.hardlink_to(self.path)
+            return
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            # Relative to a directory, because only then Python follows the link in /proc.
+            source = PROC / str(self.descriptor)
+            os.link(source, target.name, dst_dir_fd=directory, follow_symlinks=True)
+        finally:
+            os.close(directory)
+
+    def replace(self, target: Path) -> None:
+        """Give it a name that another file may have, in one step."""
+        if self.path is None:
+            path = self._make_drafts() / secrets.token_hex(8)
+            self.link(path)
+            self.path = path
+        self.path.replace(target)
+
+    def __enter__(self) -> _Draft:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 # ---------------------------------------------------------------- copying without reading

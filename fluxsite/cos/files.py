@@ -8,7 +8,7 @@ import io
 import tempfile
 from collections.abc import Mapping
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 from django.core.files.base import File
 from requests.structures import CaseInsensitiveDict
@@ -35,7 +35,10 @@ class COSFile(File):  # type: ignore[type-arg]
         self._storage = storage
         self._spool: IO[bytes] | None = None
         self._closed = False
-        self._headers, self._stream = storage.download(name) if mode == "rb" else ({}, None)
+        self._headers: Mapping[str, str] = {}
+        self._stream: Any = None
+        if mode == "rb":
+            self._headers, self._stream = storage.download(name)
 
     @property
     def file(self) -> IO[bytes]:  # type: ignore[override]
@@ -43,9 +46,11 @@ class COSFile(File):  # type: ignore[type-arg]
             msg = "I/O operation on a closed file."
             raise ValueError(msg)
         if self._spool is None:
-            spool = _spool(self._storage.max_memory_size)
-            if self.mode == "rb":
-                self._download(spool)
+            with contextlib.ExitStack() as on_error:
+                spool = on_error.enter_context(_spool(self._storage.max_memory_size))
+                if self.mode == "rb":
+                    self._download(spool)
+                on_error.pop_all()
             self._spool = spool
         return self._spool
 
@@ -115,7 +120,7 @@ class COSFile(File):  # type: ignore[type-arg]
             raise io.UnsupportedOperation(msg)
         return self.file.read(size)
 
-    def write(self, content: bytes) -> int:
+    def write(self, content: Any) -> int:
         if self.mode != "wb":
             msg = "not writable"
             raise io.UnsupportedOperation(msg)
@@ -153,8 +158,14 @@ class Body(File):  # type: ignore[type-arg]
     """What is to be stored, as bytes that can be sent twice, with their MD5 in hex."""
 
     def __init__(self, content: Any, *, max_memory_size: int) -> None:
-        super().__init__(_spool(max_memory_size), getattr(content, "name", None))
         self._max_memory_size = max_memory_size
+        with contextlib.ExitStack() as on_error:
+            self._spool = on_error.enter_context(_spool(max_memory_size))
+            self.md5 = self._take(content)
+            on_error.pop_all()
+        super().__init__(self._spool, getattr(content, "name", None))
+
+    def _take(self, content: Any) -> str:
         digest = hashlib.md5(usedforsecurity=False)
         # Text would be cut: COS is told the number of letters, and stores as many bytes.
         reader = ReadBytesWrapper(content)
@@ -162,17 +173,17 @@ class Body(File):  # type: ignore[type-arg]
             content.seek(0)
         while chunk := reader.read(CHUNK_BYTES):
             digest.update(chunk)
-            self.file.write(chunk)
-        self.md5 = digest.hexdigest()
+            self._spool.write(chunk)
+        return digest.hexdigest()
 
     def payload(self) -> bytes | IO[bytes]:
         """Return the bytes; from a real file, which the SDK can measure, if they are many.
 
         Never an empty file, which would travel without a length.
         """
-        large = self.file.seek(0, io.SEEK_END) > self._max_memory_size
-        self.file.seek(0)
-        return cast("IO[bytes]", self.file) if large else self.file.read()
+        large = self._spool.seek(0, io.SEEK_END) > self._max_memory_size
+        self._spool.seek(0)
+        return self._spool if large else self._spool.read()
 
 
 def _spool(max_memory_size: int) -> IO[bytes]:

@@ -28,7 +28,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connections
 
-from fluxsite import env
+from fluxsite import checks, env
 from fluxsite.supervisor import REAPER_GRACE_SECS, Program, Supervisor
 from generation import channel, polling
 
@@ -53,8 +53,9 @@ SLOW_START_SECS = 30.0
 
 class Command(BaseCommand):
     help = "Run the whole site: web server, workers and, while no fal key is set, the sandbox."
-    # `./run check` runs them all; here they would delay every start.
-    requires_system_checks = []
+    # `./run check` runs them all, which would delay every start. These cost nothing, and stop
+    # a site that could not keep its pictures.
+    requires_system_checks = [checks.TAG]
 
     def handle(self, **_options: object) -> None:
         # The database holds sessions and prompts: nobody else on the machine reads along.

@@ -1,0 +1,125 @@
+"""Mistakes in the settings of the picture storage, told before the first picture is lost.
+
+The SDK notices some of them, with the first call and in words of its own; others make
+addresses that nobody can open. `./run` asks for these checks before it starts anything, and
+`./run manage check` runs them with all others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+#: What `start` asks for.
+TAG = "storage"
+
+MAX_URL_HOURS = 168
+_HOST = re.compile(
+    r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?(:\d{1,5})?|\[[0-9a-fA-F:]+\](:\d{1,5})?", re.A
+)
+_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")
+
+
+def check_storage(**_: Any) -> list[checks.CheckMessage]:
+    """Return what is wrong with the `COS_…` variables, if any of them matters."""
+    if settings.STORAGE != "cos" and not settings.COS_BUCKET:
+        return []
+    return [message for check in CHECKS for message in check()]
+
+
+def _error(number: int, message: str, hint: str) -> checks.CheckMessage:
+    return checks.Error(message, hint=hint, id=f"fluxsite.E{number:03}")
+
+
+def _check_bucket() -> Iterator[checks.CheckMessage]:
+    bucket = settings.COS_BUCKET
+    hint = "Set COS_BUCKET to the bucket's full name, such as pictures-1250000000."
+    if not bucket:
+        yield _error(1, "STORAGE is cos, but COS_BUCKET is not set.", hint)
+    elif not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?-\d{5,}", bucket):
+        text = f"COS_BUCKET is {bucket!r}, which does not end in a hyphen and the APPID."
+        yield _error(2, text, hint)
+
+
+def _check_credentials() -> Iterator[checks.CheckMessage]:
+    where = "It is listed at https://console.cloud.tencent.com/cam/capi."
+    for number, name in ((3, "COS_SECRET_ID"), (5, "COS_SECRET_KEY")):
+        if not getattr(settings, name):
+            yield _error(number, f"{name} is not set.", f"Set {name} or {name}_FILE. {where}")
+    for number, name in ((4, "COS_SECRET_ID"), (6, "COS_SECRET_KEY"), (7, "COS_TOKEN")):
+        # The value itself must not get into a log.
+        if not re.fullmatch(r"[!-~]*", getattr(settings, name)):
+            yield _error(
+                number,
+                f"{name} has a blank in it, or a letter that no key has.",
+                f"Set {name} to the key alone, in one piece.",
+            )
+
+
+def _check_region() -> Iterator[checks.CheckMessage]:
+    region = settings.COS_REGION
+    hint = "Set COS_REGION to the region's short name, such as ap-guangzhou."
+    if not region and not settings.COS_DOMAIN:
+        yield _error(8, "COS_REGION is not set.", hint)
+    elif region and not re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", region):
+        yield _error(9, f"COS_REGION is {region!r}, which is not the name of a region.", hint)
+
+
+def _check_domain() -> Iterator[checks.CheckMessage]:
+    domain = settings.COS_DOMAIN
+    if domain and not _HOST.fullmatch(domain):
+        yield _error(
+            10,
+            f"COS_DOMAIN is {domain!r}, which is more than a host.",
+            "Set COS_DOMAIN to the host alone, without https:// and without a path, such as "
+            "img.example.org. The scheme is COS_SCHEME, the path COS_LOCATION.",
+        )
+
+
+def _check_scheme() -> Iterator[checks.CheckMessage]:
+    scheme, domain = settings.COS_SCHEME, settings.COS_DOMAIN
+    if scheme not in {"http", "https"}:
+        text = f"COS_SCHEME is {scheme!r}, which is neither http nor https."
+        yield _error(11, text, "Set COS_SCHEME to https, or do not set it.")
+    elif scheme == "http" and not _LOOPBACK.fullmatch(domain):
+        yield checks.Warning(
+            "COS_SCHEME is http: pictures and their signed addresses travel in the clear, and "
+            "pages served by HTTPS do not show them.",
+            hint="Set COS_SCHEME to https, or do not set it.",
+            id="fluxsite.W012",
+        )
+
+
+def _check_location() -> Iterator[checks.CheckMessage]:
+    location = settings.COS_LOCATION
+    hint = "Set COS_LOCATION to what names in the bucket begin with, such as studio/pictures."
+    if location.startswith(("/", "\\")):
+        yield _error(13, f"COS_LOCATION is {location!r}; names in COS begin without a slash.", hint)
+    elif not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*/?|", location):
+        text = f"COS_LOCATION is {location!r}, which has parts that cannot be in a name."
+        yield _error(14, text, hint)
+
+
+def _check_window() -> Iterator[checks.CheckMessage]:
+    hours = settings.COS_URL_HOURS
+    if not 1 <= hours <= MAX_URL_HOURS:
+        yield _error(
+            15,
+            f"COS_URL_HOURS is {hours}, which is not from 1 to {MAX_URL_HOURS}.",
+            "Set COS_URL_HOURS to the hours after which addresses change, such as 6.",
+        )
+
+
+CHECKS: tuple[Callable[[], Iterator[checks.CheckMessage]], ...] = (
+    _check_bucket,
+    _check_credentials,
+    _check_region,
+    _check_domain,
+    _check_scheme,
+    _check_location,
+    _check_window,
+)
