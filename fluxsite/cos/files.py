@@ -56,12 +56,13 @@ class COSFile(File):  # type: ignore[type-arg]
 
     def _download(self, spool: IO[bytes]) -> None:
         for left in reversed(range(self._storage.retries + 1)):
+            if self._stream is None:
+                self._headers, self._stream = self._storage.download(str(self.name))
             try:
                 self._copy(spool)
             except CosError:
                 if not left:
                     raise
-                self._headers, self._stream = self._storage.download(str(self.name))
             else:
                 return
 

@@ -291,8 +291,11 @@ class COSStorage(BaseStorage):  # type: ignore[misc]
             page: Mapping[str, Any] = self._call(
                 "list_objects", prefix, Prefix=prefix, Delimiter=delimiter, Marker=marker
             )
+            if "IsTruncated" not in page:
+                msg = f"The list of {prefix!r} is none: it is not from COS."
+                raise CosError(msg)
             yield page
-            if page.get("IsTruncated") != "true":
+            if page["IsTruncated"] != "true":
                 return
             following = page.get("NextMarker") or max(
                 *(each["Key"] for each in page.get("Contents", ())),

@@ -7,7 +7,7 @@ strike n times; None is always). Further keywords are parameters.
 =============== ========================= ==================================================
 kind            parameters (default)      what the caller sees
 =============== ========================= ==================================================
-status_NNN                                that status as COS answers it; nothing was done
+status_NNN      code                      that status as COS answers it; nothing was done
 redirect_NNN    to (another host)         that status and a Location; nothing was done
 reset                                     connection reset; nothing was done
 drop                                      all was read and done, then the connection is cut
@@ -41,7 +41,7 @@ PARAMETERS = {
     "wrong_etag": (),
     "no_etag": (),
     "page": (),
-    "status": (),
+    "status": ("code",),
     "redirect": ("to",),
 }
 _WITH_STATUS = re.compile(r"^(status|redirect)_([345]\d\d)$")

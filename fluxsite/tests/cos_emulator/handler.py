@@ -401,9 +401,8 @@ class CosHandler(BaseHTTPRequestHandler):
         if fault.kind == "reset":
             raise Unanswered
         if fault.family == "status":
-            code = {403: "AccessDenied", 404: "NoSuchKey", 503: "ServiceUnavailable"}.get(
-                fault.status, "InternalError"
-            )
+            usual = {403: "AccessDenied", 404: "NoSuchKey", 503: "ServiceUnavailable"}
+            code = fault.parameters.get("code") or usual.get(fault.status, "InternalError")
             return self._refuse(fault.status, code, f"As ordered: {fault.status}.")
         if fault.family == "redirect":
             to = str(fault.parameters.get("to", f"http://elsewhere.invalid{self.path}"))

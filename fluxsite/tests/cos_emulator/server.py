@@ -132,10 +132,14 @@ class CosEmulator:
     # -- being a server ----------------------------------------------------------------
 
     @property
-    def host(self) -> str:
+    def port(self) -> int:
         if self._http is None:
             raise RuntimeError("the emulator is not running")
-        return f"127.0.0.1:{self._http.server_port}"
+        return self._http.server_port
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
