@@ -496,6 +496,9 @@ def test_a_missing_object_and_a_missing_bucket_are_told_apart(storage, cos):
     with pytest.raises(FileNotFoundError, match=r"404 NoSuchKey.*x-cos-request-id"):
         storage.open("a.png")
 
+    cos.add_fault("status_404", method="PUT", times=1)
+    with pytest.raises(CosError, match=r"^COS answered 404"):
+        save(storage)
     cos.add_fault("status_404", code="NoSuchBucket")
     for act in ("open", "save", "delete", "list"):
         with pytest.raises(CosError) as caught:
@@ -618,7 +621,7 @@ def test_an_error_survives_the_way_through_a_queue(storage, cos):
 
 
 # ---------------------------------------------------------------- settings
-def test_the_environment_chooses_the_storage(cos):
+def test_the_environment_chooses_the_storage(cos, tmp_path):
     """The site in another process, with everything as an operator sets it."""
     script = """
 import json
@@ -639,6 +642,7 @@ print(json.dumps({
         **os.environ,
         **cos.environment(),
         "DJANGO_SETTINGS_MODULE": "fluxsite.settings",
+        "DATA_DIR": str(tmp_path),
         "COS_LOCATION": "studio",
         "COS_URL_HOURS": "12",
     }

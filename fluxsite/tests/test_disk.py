@@ -113,6 +113,19 @@ def test_drafts_with_names_become_files_and_leave_nothing(storage, root):
     assert files_below(root) == sorted(["a.png", other])
 
 
+@pytest.mark.usefixtures("without_nameless_files")
+def test_a_file_system_without_links_will_do(storage, root, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    storage.save("a.png", ContentFile(b"one"))
+    storage.save("a.png", ContentFile(b"two"))
+
+    assert files_below(root) == ["a.png"]
+    assert (root / "a.png").read_bytes() == b"two"
+
+
 def test_overwriting_leaves_no_draft(storage, root):
     for number in range(5):
         storage.save("a.png", ContentFile(str(number)))

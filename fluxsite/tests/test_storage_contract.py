@@ -178,11 +178,12 @@ def test_a_file_is_stored_from_its_beginning_wherever_it_stands(storage, tmp_pat
 
 def test_what_a_file_has_not_written_yet_is_stored_too(storage):
     with tempfile.TemporaryFile() as file:
-        file.write(b"still in a buffer")
+        for _ in range(3):
+            file.write(b"half of it in a buffer" * 250)
 
         name = storage.save("buffered.txt", File(file))
 
-    assert read(storage, name) == b"still in a buffer"
+    assert read(storage, name) == b"half of it in a buffer" * 750
 
 
 def test_a_file_that_unpacks_is_stored_unpacked(storage, tmp_path):
