@@ -25,10 +25,27 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")
 
 
 def check_storage(**_: Any) -> list[checks.CheckMessage]:
-    """Return what is wrong with the `COS_…` variables, if any of them matters."""
-    if settings.STORAGE != "cos" and not settings.COS_BUCKET:
-        return []
-    return [message for check in CHECKS for message in check()]
+    """Return what is wrong with the `COS_…` variables, if any of them matters, and with what
+    leans on the storage."""
+    messages = list(_check_uses())
+    if settings.STORAGE == "cos" or settings.COS_BUCKET:
+        messages += [message for check in CHECKS for message in check()]
+    return messages
+
+
+def _check_uses() -> Iterator[checks.CheckMessage]:
+    if settings.STORAGE != "cos" and settings.INPUT_TRANSPORT == "url":
+        yield _error(
+            16,
+            "INPUT_TRANSPORT is url, but files on this disk have no address for the provider.",
+            "Set INPUT_TRANSPORT to auto or data, or STORAGE to cos.",
+        )
+    if settings.MEDIA_X_ACCEL and not re.fullmatch(r"(/[\w.-]+)+", settings.MEDIA_X_ACCEL):
+        yield _error(
+            17,
+            f"MEDIA_X_ACCEL is {settings.MEDIA_X_ACCEL!r}, which is no location of a proxy.",
+            "Set MEDIA_X_ACCEL to the path of an internal location, such as /protected.",
+        )
 
 
 def _error(number: int, message: str, hint: str) -> checks.CheckMessage:

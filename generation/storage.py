@@ -77,6 +77,7 @@ def ingest(*, image: TaskImage, allowed_hosts: fetching.Hosts) -> Stored:
         file.seek(0)
         try:
             _save(key, File(file), checked.thumbnails)
+            _require_kept(key, size=fetched.size)
         except Exception:
             # Unless somebody else stored it meanwhile, under the same names.
             if not TaskImage.objects.filter(pk=image.pk, stored_at__isnull=False).exists():
@@ -92,6 +93,14 @@ def ingest(*, image: TaskImage, allowed_hosts: fetching.Hosts) -> Stored:
         sha256=fetched.sha256,
         is_black=checked.thumbnails.is_black,
     )
+
+
+def _require_kept(key: str, *, size: int) -> None:
+    """Raise OSError unless the storage has what it said it has taken."""
+    kept = default_storage.size(key)
+    if kept != size:
+        msg = f"The storage has kept {kept} of {size} bytes."
+        raise OSError(msg)
 
 
 def _save(key: str, original: File[bytes], thumbnails: pixels.Thumbnails) -> None:

@@ -155,4 +155,18 @@ def test_a_storage_that_does_not_exist_is_refused_by_name(tmp_path):
     done = start(tmp_path, STORAGE="s3")
 
     assert done.returncode == 1
-    assert done.stderr == "Fluxsite cannot start: STORAGE must be local or cos, not 's3'.\n"
+    assert done.stderr == "Fluxsite cannot start: STORAGE must be one of local, cos, not 's3'.\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"STORAGE": "local", "INPUT_TRANSPORT": "url"}, ["fluxsite.E016"]),
+        ({"STORAGE": "cos", "INPUT_TRANSPORT": "url"}, []),
+        ({"MEDIA_X_ACCEL": "/protected/pictures"}, []),
+        ({"MEDIA_X_ACCEL": "protected"}, ["fluxsite.E017"]),
+        ({"MEDIA_X_ACCEL": "https://elsewhere.example"}, ["fluxsite.E017"]),
+    ],
+)
+def test_what_leans_on_the_storage_is_checked_with_it(found, changes, expected):
+    assert [message.id for message in found(**changes)] == expected
