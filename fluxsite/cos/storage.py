@@ -201,7 +201,7 @@ class COSStorage(BaseStorage):  # type: ignore[misc]
             answer = self._call("put_object", name, Body=body.payload(), Key=key, **parameters)
         except FileNotFoundError as error:
             # Nothing is missing where something is put, except the bucket.
-            raise CosError(str(error), status=404) from error
+            raise CosError(error.strerror or str(error), status=404) from error
         except FileExistsError:
             if overwrite or not self._is_from(mark, name):
                 raise
