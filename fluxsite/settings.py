@@ -236,7 +236,7 @@ _places = {
     },
 }
 STORAGES = {
-    "default": _places[STORAGE],
+    "default": {**_places[STORAGE]},
     "local": _places["local"],
     # Beside the one in use, so that pictures can be moved from one to the other.
     **({"cos": _places["cos"]} if COS_BUCKET else {}),
