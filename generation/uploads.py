@@ -95,6 +95,7 @@ def save(*, user: Any, file: BinaryIO) -> Upload:
         _refuse_beyond_quota(user, added=1)
         upload = Upload(pk=new_id(), user=user, pixel_hash=pixel_hash)
         _store(upload, picture, kind)
+        del picture  # Large, and the next one may begin.
     return _record(upload)
 
 

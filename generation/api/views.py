@@ -217,6 +217,10 @@ class UploadImageView(APIView):
                 serializers.ErrorSerializer,
                 description="`quota_exceeded`: your pictures take all the room you have.",
             ),
+            411: OpenApiResponse(
+                serializers.ErrorSerializer,
+                description="`length_required`: the body came in chunks, without a length.",
+            ),
             413: OpenApiResponse(
                 serializers.ErrorSerializer, description="`too_large`: more than 10 MB."
             ),

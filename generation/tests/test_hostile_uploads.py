@@ -8,12 +8,15 @@ import logging
 import pytest
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 from PIL import Image
 from rest_framework.test import APIClient
 
 from credits import ledger
 from credits.models import LedgerEntry
-from generation import storage
+from generation import fileformats, storage, uploads
 from generation.models import FluxTask, TaskImage, Upload
 from generation.tests import hostile
 from generation.tests.factories import image_bytes
@@ -130,3 +133,45 @@ def test_files_are_the_same_every_time():
     for case in hostile.FILES:
         if case.name.startswith(("jpeg and zip", "apng", "mpo", "png in seven")):
             assert case.make() == case.make()
+
+
+# ---------------------------------------------------------------- damage of any kind
+SAMPLES = [
+    case.make()
+    for case in hostile.FILES
+    if isinstance(case.expected, hostile.Kept)
+    and case.name.startswith(
+        ("animated", "mpo", "apng", "progressive", "png with a p", "webp with a")
+    )
+    and "MB" not in case.name
+]
+
+
+@given(st.sampled_from(SAMPLES), st.data())
+@examples(max_examples=300, derandomize=True, deadline=None, database=None)
+def test_whatever_is_damaged_is_refused_or_made_good(content, data):
+    damaged = bytearray(content)
+    # Most of what decides is at the beginning.
+    end = data.draw(st.sampled_from([64, 600, len(content)]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, min(end, len(damaged))))
+        new = data.draw(st.binary(max_size=4))
+        damaged[at : at + data.draw(st.integers(0, 4))] = new
+
+    try:
+        picture, kind = uploads.clean(bytes(damaged))
+    except uploads.UploadRefused:
+        return
+    assert picture.mode in ("RGB", "RGBA")
+    assert kind in ("JPEG", "PNG")
+    assert max(picture.size) <= uploads.MAX_SIDE
+
+
+@given(
+    st.sampled_from([b"\xff\xd8\xff", fileformats.PNG_SIGNATURE, b"RIFF\x40\0\0\0WEBPVP8X", b""]),
+    st.binary(),
+)
+@examples(max_examples=300, derandomize=True, deadline=None, database=None)
+def test_noise_is_no_picture(beginning, noise):
+    with pytest.raises(uploads.UploadRefused):
+        uploads.clean(beginning + noise)
