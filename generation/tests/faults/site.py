@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
+from django.utils.module_loading import import_string
 from PIL import Image
 
 from credits import audit
-from fluxsite.disk import DiskStorage
 from generation import polling
 from generation.sandbox.jobs import Job
 from generation.sandbox.log import LoggedRequest
@@ -478,7 +478,8 @@ class Site:
                 assert picture.size == (image["width"], image["height"])
             keys |= _files_of(image)
         # What a worker killed while it saves leaves behind goes the next night.
-        DiskStorage(location=self.media).remove_stale_temporaries(timedelta(0))
+        disk = import_string("fluxsite.disk.DiskStorage")
+        disk(location=self.media).remove_stale_temporaries(timedelta(0))
         files = {str(p.relative_to(self.media)) for p in self.media.rglob("*") if p.is_file()}
         assert files == keys | set(forgotten)
         # gunicorn and Python clean up after themselves, unless they are killed in between.
