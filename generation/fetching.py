@@ -225,10 +225,11 @@ def _redirected(url: str, response: http.client.HTTPResponse) -> str:
     try:
         # http.client reads headers as Latin-1; in addresses, UTF-8 is meant.
         target = urljoin(url, location.encode("latin-1").decode())
+        is_downgrade = (urlsplit(url).scheme, urlsplit(target).scheme) == ("https", "http")
     except ValueError as error:
         msg = "The provider redirects to a malformed address."
         raise CannotFetch(msg) from error
-    if url.startswith("https:") and not target.startswith("https:"):
+    if is_downgrade:
         msg = "The provider redirects from https to http."
         raise CannotFetch(msg)
     return target

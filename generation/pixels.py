@@ -1,4 +1,4 @@
-"""What every picture goes through, whoever brought it: checks, turning upright, thumbnails.
+"""What a picture is worth: the check of a result, and thumbnails of whatever was decoded.
 
 No storage and no database here, and no more memory than needed: a JPEG is decoded once, at the
 smallest scale that still makes the largest thumbnail. That reads all of the file, so one that
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
@@ -26,9 +25,11 @@ FORMATS = {
     "WEBP": ("image/webp", "webp"),
 }
 THUMBNAIL_WIDTHS = (320, 640)
-#: A result larger than this is not a picture of any model we know. WebP takes 15 bytes a pixel
-#: while it is decoded, the others 4 at most.
+#: A result larger than this is not a picture of any model we know.
 MAX_RESULT_PIXELS = {"JPEG": 64_000_000, "PNG": 64_000_000, "WEBP": 25_000_000}
+#: Of a progressive JPEG all coefficients are kept while it is decoded, up to 8 bytes a pixel,
+#: of WebP 15 bytes. The others take 4 at most.
+MAX_PROGRESSIVE_PIXELS = 25_000_000
 #: WebP has no more pixels on a side.
 _MAX_THUMBNAIL_SIDE = 16_383
 #: No value of any pixel above this: black, but for the noise of JPEG.
@@ -75,7 +76,9 @@ def check(file: IO[bytes]) -> Checked:
         with Image.open(file, formats=tuple(FORMATS)) as picture:
             kind = "JPEG" if picture.format == "MPO" else str(picture.format)
             size = picture.size
-            if size[0] * size[1] > MAX_RESULT_PIXELS[kind]:
+            is_progressive = kind == "JPEG" and "progressive" in picture.info
+            limit = MAX_PROGRESSIVE_PIXELS if is_progressive else MAX_RESULT_PIXELS[kind]
+            if size[0] * size[1] > limit:
                 msg = "The picture has too many pixels."
                 raise NotAPicture(msg)
             if kind == "JPEG":
@@ -83,7 +86,10 @@ def check(file: IO[bytes]) -> Checked:
             picture.load()
             turn = turn_of(picture)
             thumbnails = _thumbnails(picture, size=size, turn=turn)
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
+    except (NotAPicture, MemoryError):
+        raise
+    except Exception as error:
+        # Whatever a decoder stumbles over, from OSError to AssertionError: it is the file.
         msg = "What the provider sent is not a whole picture."
         raise NotAPicture(msg) from error
     width, height = _turned(size, turn)
@@ -123,10 +129,10 @@ def _thumbnail_size(size: Size, max_width: int) -> Size:
 def _ready_to_scale(image: Image.Image) -> Image.Image:
     """Return pixels between which there is something in the middle: no palette indexes."""
     if image.mode.startswith("I"):
-        return to_eight_bits(image)
-    if image.mode in ("RGB", "L", "CMYK", "RGBA") and not image.has_transparency_data:
-        return image
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+        return _to_eight_bits(image)
+    if image.has_transparency_data:
+        return image if image.mode == "RGBA" else image.convert("RGBA")
+    return image if image.mode in ("RGB", "L", "CMYK") else image.convert("RGB")
 
 
 def _scaled(image: Image.Image, size: Size, *, gap: float = 1.5) -> Image.Image:
@@ -203,7 +209,7 @@ def to_srgb(image: Image.Image, *, profile: bytes = b"") -> Image.Image:
     return converted or image
 
 
-def to_eight_bits(image: Image.Image) -> Image.Image:
+def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Return 16-bit grey as 8-bit grey; Pillow would clip it to white."""
     if image.mode.startswith("I"):
         return image.point(lambda value: value * (1 / 256)).convert("L")

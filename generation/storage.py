@@ -151,7 +151,7 @@ def store_upload(*, picture: Image.Image, kind: str, user_id: int, name: str) ->
     thumbnails = pixels.thumbnails_of(picture)
     try:
         _save(key, ContentFile(content), thumbnails)
-    except OSError:
+    except Exception:
         _remove(key)
         raise
     return Stored(

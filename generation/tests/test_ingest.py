@@ -283,10 +283,10 @@ def test_thumbnails_are_of_the_colours_of_the_web_and_carry_nothing_along():
 
 
 # ---------------------------------------------------------------- what is not
-def forged_header(width, height):
+def forged_header(width, height, *, progressive=False):
     """A JPEG that says it is much larger than it is."""
-    content = bytearray(written(Image.new("RGB", (64, 64)), "JPEG"))
-    start = content.index(b"\xff\xc0") + 5
+    content = bytearray(written(Image.new("RGB", (64, 64)), "JPEG", progressive=progressive))
+    start = content.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
     content[start : start + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
     return bytes(content)
 
@@ -334,8 +334,13 @@ def bomb(side):
 
 @pytest.mark.parametrize(
     "content",
-    [bomb(9000), forged_header(65000, 65000), written(Image.new("L", (16000, 1600)), "WEBP")],
-    ids=["PNG", "JPEG", "WebP"],
+    [
+        bomb(9000),
+        forged_header(65000, 65000),
+        forged_header(6000, 5000, progressive=True),
+        written(Image.new("L", (16000, 1600)), "WEBP"),
+    ],
+    ids=["PNG", "JPEG", "progressive JPEG", "WebP"],
 )
 def test_a_picture_of_too_many_pixels_is_refused_by_its_header(unstored, content):
     with pytest.raises(CannotStore, match=r"The picture has too many pixels\."):
