@@ -73,43 +73,53 @@ def check(file: IO[bytes]) -> Checked:
     Of an animation, or several pictures in one file, the first counts. Raises NotAPicture.
     """
     try:
-        with Image.open(file, formats=tuple(FORMATS)) as picture:
-            kind = "JPEG" if picture.format == "MPO" else str(picture.format)
-            size = picture.size
-            is_progressive = kind == "JPEG" and "progressive" in picture.info
-            limit = MAX_PROGRESSIVE_PIXELS if is_progressive else MAX_RESULT_PIXELS[kind]
-            if size[0] * size[1] > limit:
-                msg = "The picture has too many pixels."
-                raise NotAPicture(msg)
-            if kind == "JPEG":
-                picture.draft(None, _large_size(size, turn_of(picture)))
-            picture.load()
-            turn = turn_of(picture)
-            thumbnails = _thumbnails(picture, size=size, turn=turn)
+        kind, size, large = _decode(file)
+        thumbnails = _thumbnails(large, size=size)
     except (NotAPicture, MemoryError):
         raise
     except Exception as error:
         # Whatever a decoder stumbles over, from OSError to AssertionError: it is the file.
         msg = "What the provider sent is not a whole picture."
         raise NotAPicture(msg) from error
-    width, height = _turned(size, turn)
-    return Checked(kind=kind, width=width, height=height, thumbnails=thumbnails)
+    return Checked(kind=kind, width=size[0], height=size[1], thumbnails=thumbnails)
+
+
+def _decode(file: IO[bytes]) -> tuple[str, Size, Image.Image]:
+    """Return the kind of a picture, its size as displayed, and its large thumbnail.
+
+    The picture itself is gone with this function, before anything is encoded.
+    """
+    with Image.open(file, formats=tuple(FORMATS)) as picture:
+        kind = "JPEG" if picture.format == "MPO" else str(picture.format)
+        size = picture.size
+        is_progressive = kind == "JPEG" and "progressive" in picture.info
+        limit = MAX_PROGRESSIVE_PIXELS if is_progressive else MAX_RESULT_PIXELS[kind]
+        if size[0] * size[1] > limit:
+            msg = "The picture has too many pixels."
+            raise NotAPicture(msg)
+        if kind == "JPEG":
+            picture.draft(None, _large_size(size, turn_of(picture)))
+        picture.load()
+        turn = turn_of(picture)
+        return kind, _turned(size, turn), _large(picture, size=size, turn=turn)
 
 
 # ---------------------------------------------------------------- thumbnails
 def thumbnails_of(picture: Image.Image) -> Thumbnails:
     """Make the thumbnails of a decoded picture that is upright."""
-    return _thumbnails(picture, size=picture.size, turn=None)
+    return _thumbnails(_large(picture, size=picture.size, turn=None), size=picture.size)
 
 
-def _thumbnails(picture: Image.Image, *, size: Size, turn: Turn | None) -> Thumbnails:
-    """Make the thumbnails of a picture decoded at any scale; `size` is its own."""
+def _large(picture: Image.Image, *, size: Size, turn: Turn | None) -> Image.Image:
+    """Return the large thumbnail of a picture decoded at any scale; `size` is its own."""
     image = _scaled(_ready_to_scale(picture), _large_size(size, turn))
-    large = _transposed(_ready_to_show(image), turn)
+    return _transposed(_ready_to_show(image), turn)
+
+
+def _thumbnails(large: Image.Image, *, size: Size) -> Thumbnails:
     # A gap of 1: to half the size, pixels are merged by fours, at a fifth of the price.
-    small = _scaled(large, _thumbnail_size(_turned(size, turn), THUMBNAIL_WIDTHS[0]), gap=1.0)
-    content = _webp(large)
-    files = dict.fromkeys(THUMBNAIL_WIDTHS, content)
+    small = _scaled(large, _thumbnail_size(size, THUMBNAIL_WIDTHS[0]), gap=1.0)
+    files = dict.fromkeys(THUMBNAIL_WIDTHS, _webp(large))
     if small is not large:
         files[THUMBNAIL_WIDTHS[0]] = _webp(small)
     return Thumbnails(files=files, is_black=_is_black(small))
@@ -142,7 +152,8 @@ def _scaled(image: Image.Image, size: Size, *, gap: float = 1.5) -> Image.Image:
 
 
 def _ready_to_show(image: Image.Image) -> Image.Image:
-    return to_srgb(image).convert("RGBA" if image.has_transparency_data else "RGB")
+    image = to_srgb(image)
+    return image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
 
 
 def _webp(image: Image.Image) -> bytes:

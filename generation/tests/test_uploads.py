@@ -118,6 +118,9 @@ def test_thumbnails_are_made(api):
             sizes.append(Image.open(file).size)
 
     assert sizes == [(320, 160), (640, 320)]
+    assert upload.thumbnails_size == sum(
+        default_storage.size(upload.thumbnail_key(width)) for width in (320, 640)
+    )
 
 
 def test_the_same_picture_again_is_the_same_upload(api):
