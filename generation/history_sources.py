@@ -13,18 +13,21 @@ from django.db.models.functions import Coalesce, NullIf
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
-from generation import catalogue
-from generation.models import FluxTask, JimengTask, MidjourneyTask, TaskImage
-from history.sources import Details, Parameter, Picture, Source, as_columns
+from generation import catalogue, removal
+from generation.models import FluxTask, ImageTask, JimengTask, MidjourneyTask, TaskImage
+from history.sources import REMOVED_AT, Details, Parameter, Picture, Source, as_columns
 
 
 class TaskSource(Source):
     """What the sources have in common: the columns of ImageTask, and pictures of one table."""
 
-    model: ClassVar[str]
+    model: ClassVar[type[ImageTask]]
+    #: What a task must be to be marked at all.
+    markable: ClassVar[Mapping[str, Any]] = {}
 
     def tasks(self, registry: Apps) -> QuerySet[Any, Any]:
-        table: QuerySet[Any, Any] = QuerySet(registry.get_model("generation", self.model))
+        model = registry.get_model("generation", self.model.__name__)
+        table: QuerySet[Any, Any] = QuerySet(model)
         # Missing addresses are empty texts in these tables.
         nothing = Value("", TextField())
         image_url = Coalesce(NullIf("cloud_image_url", nothing), NullIf("image_url", nothing))
@@ -42,22 +45,67 @@ class TaskSource(Source):
                     is_nsfw=image.is_nsfw,
                     stored=image.stored_at is not None,
                     lost=image.lost_at is not None,
+                    storage_key=image.storage_key,
                 )
             )
         return pictures
+
+    def details_of(self, ids: Collection[str]) -> Mapping[str, Details]:
+        return {task.pk: self._details(task) for task in self._table().filter(pk__in=ids)}
+
+    def _details(self, task: Any) -> Details:
+        raise NotImplementedError
+
+    def _table(self) -> QuerySet[Any, Any]:
+        return QuerySet(self.model)
+
+    # ------------------------------------------------------------ marks
+    def owned(self, *, user: Any, ids: Collection[str]) -> set[str]:
+        mine = self._table().filter(user=user, pk__in=ids).exclude(trashed_at=REMOVED_AT)
+        return set(mine.values_list("pk", flat=True))
+
+    def set_favourite(self, *, user: Any, ids: Collection[str], value: bool) -> int:
+        return self._shown(user, ids).update(is_favourite=value)
+
+    def trash(self, *, user: Any, ids: Collection[str], now: datetime) -> int:
+        return self._shown(user, ids).update(trashed_at=now)
+
+    def restore(self, *, user: Any, ids: Collection[str]) -> int:
+        thrown_away = self._table().filter(user=user, pk__in=ids, trashed_at__gt=REMOVED_AT)
+        return thrown_away.update(trashed_at=None)
+
+    def _shown(self, user: Any, ids: Collection[str]) -> QuerySet[Any, Any]:
+        return self._table().filter(user=user, pk__in=ids, trashed_at=None, **self.markable)
+
+    # ------------------------------------------------------------ for ever
+    def trashed_before(self, moment: datetime, *, limit: int) -> list[str]:
+        old = self._table().filter(trashed_at__gt=REMOVED_AT, trashed_at__lte=moment)
+        return list(old.order_by("trashed_at").values_list("pk", flat=True)[:limit])
+
+    def remove(self, *, ids: Collection[str], trashed_before: datetime, user: Any = None) -> int:
+        tasks = self._table().filter(
+            trashed_at__gt=REMOVED_AT, trashed_at__lte=trashed_before, **self.markable
+        )
+        if user is not None:
+            tasks = tasks.filter(user=user)
+        return sum(removal.remove(tasks, task_id=task_id, source=self.name) for task_id in ids)
 
 
 class FluxSource(TaskSource):
     name = TaskImage.Source.FLUX.value
     label = TaskImage.Source.FLUX.label
-    model = "FluxTask"
+    model = FluxTask
+    markable: ClassVar[Mapping[str, Any]] = {
+        "status__in": [each for each in FluxTask.Status if each not in FluxTask.UNFINISHED],
+        # Its late result is on its way.
+        "recover_requested_at": None,
+    }
 
     def model_name(self, model: str) -> str:
         known = catalogue.find_model(model)
         return known.name if known else model
 
-    def details(self, entry_id: str) -> Details:
-        task = FluxTask.objects.get(pk=entry_id)
+    def _details(self, task: FluxTask) -> Details:
         endpoint = catalogue.find_endpoint(task.endpoint)
         labels = {p.name: p.label for p in endpoint.parameters} if endpoint else {}
         asked: dict[str, Any] = dict(task.parameters)
@@ -74,13 +122,12 @@ class FluxSource(TaskSource):
 class MidjourneySource(TaskSource):
     name = TaskImage.Source.MIDJOURNEY.value
     label = TaskImage.Source.MIDJOURNEY.label
-    model = "MidjourneyTask"
+    model = MidjourneyTask
 
     def model_name(self, model: str) -> str:
         return "Midjourney" if model in ("", "midjourney") else model
 
-    def details(self, entry_id: str) -> Details:
-        task = MidjourneyTask.objects.get(pk=entry_id)
+    def _details(self, task: MidjourneyTask) -> Details:
         return Details(
             parameters=_given(
                 [
@@ -97,10 +144,9 @@ class MidjourneySource(TaskSource):
 class JimengSource(TaskSource):
     name = TaskImage.Source.JIMENG.value
     label = gettext_lazy("Jimeng 即梦")
-    model = "JimengTask"
+    model = JimengTask
 
-    def details(self, entry_id: str) -> Details:
-        task = JimengTask.objects.get(pk=entry_id)
+    def _details(self, task: JimengTask) -> Details:
         return Details(
             parameters=_given(
                 [

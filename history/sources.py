@@ -11,12 +11,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, ClassVar
 
 from django.apps.registry import Apps
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.db.models import Expression, F, QuerySet, TextField, Value
 from django.db.models.functions import Cast, Concat
 from django.utils.functional import Promise
@@ -39,6 +40,9 @@ COLUMNS = (
 )
 #: What the view asks of a task beside its columns. A table that knows no trash has NULL.
 FILTERED_BY = ("trashed_at",)
+#: When a task that was removed for ever was thrown away: before anything ever was. It is thus
+#: neither an entry nor in the trash, without a column and an index of its own.
+REMOVED_AT = datetime(1970, 1, 1, tzinfo=UTC)
 PREFIX = "entry_"
 
 
@@ -48,7 +52,7 @@ class Picture:
 
     `id` is "" for a picture that has no address of ours: `url` is then the provider's.
     `stored` False means that there is no copy of our own, at least not yet; with `lost` there
-    will be none.
+    will be none. `storage_key` is the name of that copy in the storage.
     """
 
     id: str
@@ -58,6 +62,7 @@ class Picture:
     is_nsfw: bool
     stored: bool
     lost: bool = False
+    storage_key: str = ""
 
     def thumb_url(self, width: int) -> str:
         """Return the address of the thumbnail of that width, 320 or 640 pixels."""
@@ -116,12 +121,52 @@ class Source(ABC):
         """
 
     @abstractmethod
+    def details_of(self, ids: Collection[str]) -> Mapping[str, Details]:
+        """Return what these entries were made with, in one query. Some may be missing."""
+
     def details(self, entry_id: str) -> Details:
         """Return what the entry was made with. Raises ObjectDoesNotExist."""
+        try:
+            return self.details_of([entry_id])[entry_id]
+        except KeyError:
+            raise ObjectDoesNotExist(entry_id) from None
 
     def model_name(self, model: str) -> str:
         """Return how people call the model with that id."""
         return model
+
+    # ------------------------------------------------------------ marks
+    # Each is one conditional update, and returns how many entries it held for. A source
+    # whose entries cannot be marked leaves these alone.
+    def owned(self, *, user: Any, ids: Collection[str]) -> set[str]:
+        """Return those of the ids that are the member's own, in the trash or not."""
+        return set()
+
+    def set_favourite(self, *, user: Any, ids: Collection[str], value: bool) -> int:
+        """Mark a member's entries as favourites, or no longer."""
+        return 0
+
+    def trash(self, *, user: Any, ids: Collection[str], now: datetime) -> int:
+        """Move a member's entries to the trash. Nothing that is still being made goes there."""
+        return 0
+
+    def restore(self, *, user: Any, ids: Collection[str]) -> int:
+        """Take a member's entries out of the trash again."""
+        return 0
+
+    # ------------------------------------------------------------ for ever
+    def trashed_before(self, moment: datetime, *, limit: int) -> list[str]:
+        """Return entries that lie in the trash since `moment` or longer, the oldest first."""
+        return []
+
+    def remove(self, *, ids: Collection[str], trashed_before: datetime, user: Any = None) -> int:
+        """Remove entries for ever, if they lie in the trash since then or longer.
+
+        With `user` only that member's. What must stay, such as what the books refer to, stays
+        without prompt and pictures and is never seen again (docs/adr/0012). Touches the
+        storage: not to be called in a transaction.
+        """
+        return 0
 
 
 def as_columns(

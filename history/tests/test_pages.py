@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from django.core.exceptions import ObjectDoesNotExist
 
 from fluxsite.paging import Cursor
 from history import sources
@@ -49,10 +48,20 @@ def test_gallery_shows_what_a_template_needs(member, alice):
     assert (entry.prompt, entry.created_at, entry.is_favourite) == ("一只猫", rows.NOON, True)
     assert entry.url == "/history/flux/t1"
     assert entry.pictures == [
-        Picture(id="p0-t1", url="/media/p0-t1", width=1024, height=768, is_nsfw=False, stored=True)
+        Picture(
+            id="p0-t1",
+            url="/media/p0-t1",
+            width=1024,
+            height=768,
+            is_nsfw=False,
+            stored=True,
+            storage_key="generated/t1/0.png",
+        )
     ]
-    assert (context["next_cursor"], context["source"]) == ("", "")
-    assert [name for name, _ in context["sources"]] == ["flux", "midjourney", "jimeng"]
+    assert (context["next_cursor"], context["bar"].values) == ("", {})
+    assert [choice.value for choice in context["bar"].sources] == [
+        *("", "flux", "midjourney", "jimeng"),
+    ]
 
 
 def test_a_thumbnail_is_the_pictures_address_and_a_width():
@@ -83,7 +92,7 @@ def test_gallery_shows_one_source_alone(member, alice):
     response = member.get("/history?source=jimeng")
 
     assert keys(response) == ["jimeng:j"]
-    assert response.context["source"] == "jimeng"
+    assert [c.value for c in response.context["bar"].sources if c.is_chosen] == ["jimeng"]
 
 
 def test_a_source_nobody_knows_is_not_found(member):
@@ -100,6 +109,99 @@ def test_an_empty_history_is_a_page_too(member):
     response = member.get("/history")
 
     assert (response.status_code, keys(response)) == (200, [])
+    assert "Make the first one" in response.content.decode()
+
+
+# ---------------------------------------------------------------- filters
+@pytest.fixture
+def several(alice):
+    rows.task("flux", alice, id="cat", prompt="a cat & a dog", is_favourite=True)
+    rows.task("flux", alice, id="old", prompt="a cat", created_at=rows.NOON.replace(year=2025))
+    rows.task("jimeng", alice, id="tea", prompt="茶馆", minutes=1)
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize(
+    ("query", "found", "chips"),
+    [
+        ("text=cat", ["flux:cat", "flux:old"], ["“cat”"]),
+        ("text=茶", ["jimeng:tea"], ["“茶”"]),
+        ("favourite=1", ["flux:cat"], ["Favourites"]),
+        ("model=jimeng-4.0", ["jimeng:tea"], ["jimeng-4.0"]),
+        ("model=fal-ai/flux-1/schnell&until=2025-12-31", ["flux:old"], None),
+        ("since=2026-05-04&until=2026-05-04", ["jimeng:tea", "flux:cat"], None),
+        ("source=flux&text=dog&favourite=true", ["flux:cat"], ["FLUX", "Favourites", "“dog”"]),
+        ("source=&model=&since=&until=&text=", ["jimeng:tea", "flux:cat", "flux:old"], []),
+    ],
+)
+def test_gallery_shows_what_passes_the_filters_and_names_them(member, query, found, chips):
+    response = member.get(f"/history?{query}")
+
+    assert keys(response) == found
+    if chips is not None:
+        assert [chip.label for chip in response.context["bar"].chips] == chips
+
+
+@pytest.mark.usefixtures("several")
+def test_a_chip_leads_to_the_page_without_its_filter(member):
+    bar = member.get("/history?source=flux&text=a%20cat%20%26").context["bar"]
+
+    assert [(chip.name, chip.url) for chip in bar.chips] == [
+        ("source", "/history?text=a+cat+%26"),
+        ("text", "/history?source=flux"),
+    ]
+    assert bar.favourites.url == "/history?source=flux&text=a+cat+%26&favourite=1"
+    assert bar.here == "/history?source=flux&text=a+cat+%26"
+
+
+@pytest.mark.usefixtures("several")
+def test_models_to_choose_from_are_those_one_drew_with(member, bob):
+    rows.task("midjourney", bob)
+
+    bar = member.get("/history?model=fal-ai/flux-2-pro").context["bar"]
+
+    assert [(c.label, c.is_chosen) for c in bar.models] == [
+        ("FLUX.1 schnell", False),
+        ("FLUX.2 pro", True),
+        ("jimeng-4.0", False),
+    ]
+
+
+@pytest.mark.usefixtures("several")
+def test_a_result_without_entries_names_the_filters_and_the_way_out(member):
+    html = member.get("/history?text=whale&favourite=1").content.decode()
+
+    assert "Nothing fits these filters" in html
+    assert "<strong>“whale”</strong>" in html
+    assert "Clear all filters" in html
+
+
+@pytest.mark.usefixtures("several")
+def test_days_in_the_wrong_order_are_told_on_the_page(member):
+    response = member.get("/history?since=2026-05-05&until=2026-05-04")
+
+    assert (response.status_code, keys(response)) == (400, [])
+    assert "This day is before the first one." in response.content.decode()
+
+
+def test_words_of_a_stranger_do_not_become_markup(member, alice):
+    rows.task("flux", alice, prompt="<script>alert(1)</script>")
+
+    html = member.get("/history", {"text": "<script>"}).content.decode()
+
+    assert "<script>alert" not in html
+    assert "“<script>”" not in html
+
+
+def test_show_older_keeps_the_filters(member, alice):
+    for minutes in range(30):
+        rows.task("flux", alice, minutes=minutes, is_favourite=True)
+    first = member.get("/history?favourite=1&text=lighthouse")
+
+    cursor = first.context["next_cursor"]
+
+    link = f"/history?favourite=1&amp;text=lighthouse&amp;cursor={cursor}"
+    assert f'hx-get="{link}"' in first.content.decode()
 
 
 # ---------------------------------------------------------------- more of it
@@ -157,8 +259,8 @@ def test_gallery_takes_the_same_queries_for_any_number_of_entries(
         for source in ("flux", "midjourney", "jimeng"):
             rows.picture(source, rows.task(source, alice, minutes=minutes))
 
-    # The session, the member, the page, the pictures of three sources, and the head.
-    with django_assert_num_queries(7):
+    # The session, the member, the page, the pictures of three sources, the head, and the models.
+    with django_assert_num_queries(8):
         response = member.get("/history")
 
     assert len(keys(response)) == 3 * count
@@ -234,8 +336,8 @@ class SourceThatLostIt(sources.Source):
     def pictures(self, ids):
         return {}
 
-    def details(self, entry_id):
-        raise ObjectDoesNotExist
+    def details_of(self, ids):
+        return {}
 
 
 def test_an_imported_id_may_hold_anything(member, alice):

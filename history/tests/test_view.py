@@ -216,7 +216,7 @@ class SourceWithoutTable(sources.Source):
     def pictures(self, ids):
         return {}
 
-    def details(self, entry_id):
+    def details_of(self, ids):
         raise FieldDoesNotExist
 
 

@@ -8,20 +8,30 @@ export function announce(text) {
   if (announcer && text) announcer.textContent = text;
 }
 
-/** Show a passing message. It stays until it is closed or eight seconds are over. */
-export function toast(text) {
+/**
+ * Show a passing message. It stays until it is closed or its seconds are over, eight unless told.
+ * `action`, a button or a link, stands beside the words and closes it too.
+ */
+export function toast(text, { action = null, seconds = 8 } = {}) {
   const toasts = document.getElementById("toasts");
   if (!toasts || !text) return;
+  // All that lies outside of an open dialog can be neither seen nor reached.
+  (document.querySelector("dialog:modal") ?? document.body).append(toasts);
   const message = document.createElement("p");
   const close = document.createElement("button");
   message.className = "toast";
   close.type = "button";
   close.textContent = toasts.dataset.close;
-  close.addEventListener("click", () => message.remove());
-  message.append(text, close);
+  for (const each of [action, close]) each?.addEventListener("click", () => message.remove());
+  message.append(...[text, action, close].filter(Boolean));
   toasts.replaceChildren(message);
-  setTimeout(() => message.remove(), 8000);
+  if (seconds < Infinity) setTimeout(() => message.remove(), seconds * 1000);
 }
+
+document.addEventListener("close", (event) => {
+  const toasts = document.getElementById("toasts");
+  if (toasts && event.target.contains(toasts)) document.body.append(toasts);
+}, true);
 
 /** Let everything that shows the member's credits ask again what is left of them. */
 export function creditsMoved() {

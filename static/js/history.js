@@ -1,3 +1,6 @@
-// The history page needs the lightbox; everything else are links.
+// The history page: its parts each look after themselves.
 
 import "./lightbox.js";
+import "./history-filters.js";
+import "./history-marks.js";
+import "./history-selection.js";

@@ -2,7 +2,7 @@
 //
 // A gallery is any element with `data-gallery`; its pictures are the links with `data-picture`.
 // What is told about them lies in its `template[data-details]` or comes from its
-// `data-details-url`.
+// `data-details-url`. Those with `data-entry` can be marked (history-marks.js).
 
 import { fetchFragment } from "./dom.js";
 
@@ -16,7 +16,11 @@ const download = box.querySelector("[data-download]");
 const reference = box.querySelector("[data-to-reference]");
 const previous = box.querySelector("[data-previous]");
 const next = box.querySelector("[data-next]");
+const marks = [...box.querySelectorAll("[data-mark]")];
 const studio = reference.getAttribute("href");
+
+const allPictures = () => [...document.querySelectorAll("a[data-picture]")];
+const galleryOf = (picture) => picture.closest("[data-gallery]");
 
 let pictures = [];
 let index = 0;
@@ -26,7 +30,7 @@ function show(at) {
   if (!pictures[at]) return;
   index = at;
   const picture = pictures[at];
-  const gallery = picture.closest("[data-gallery]");
+  const gallery = galleryOf(picture);
   const full = picture.dataset.full;
   image.src = full;
   image.width = picture.dataset.width || 0;
@@ -44,9 +48,37 @@ function show(at) {
   position.textContent = own.length > 1 ? `${own.indexOf(picture) + 1} / ${own.length}` : "";
   previous.disabled = at === 0;
   next.disabled = at === pictures.length - 1;
+  for (const button of marks) {
+    button.hidden = !gallery.dataset.entry;
+    if (button.dataset.mark === "favourite") {
+      button.setAttribute("aria-pressed", "favourite" in gallery.dataset);
+    }
+  }
   preload(at + 1);
+  if (next.disabled) showOlder();
   if (gallery !== shown) tell(gallery);
 }
+
+/** The gallery goes on below: have it load, so that one can leaf on. */
+function showOlder() {
+  document.querySelector(".gallery-more a[hx-get]")?.click();
+}
+
+/** Return the gallery whose picture is shown, or null. */
+export function shownGallery() {
+  return box.open && pictures[index] ? galleryOf(pictures[index]) : null;
+}
+
+/** Entries came, went or were marked: show the same picture, or the one that has its place. */
+export function refresh() {
+  if (!box.open) return;
+  const before = pictures.slice(0, index).filter((picture) => picture.isConnected).length;
+  pictures = allPictures();
+  if (pictures.length) show(Math.min(before, pictures.length - 1));
+  else box.close();
+}
+
+document.addEventListener("htmx:afterSettle", refresh);
 
 function preload(at) {
   if (pictures[at]) new Image().src = pictures[at].dataset.full;
@@ -74,7 +106,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-picture]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  pictures = [...document.querySelectorAll("a[data-picture]")];
+  pictures = allPictures();
   shown = null;
   show(pictures.indexOf(link));
   box.showModal();
@@ -96,7 +128,7 @@ box.addEventListener("close", () => {
   const link = pictures[index];
   image.removeAttribute("src");
   // Back where one was, or at the picture one leafed to.
-  (link?.hidden ? link.closest("[data-gallery]").querySelector("a") : link)?.focus();
+  (link?.hidden ? galleryOf(link).querySelector("a") : link)?.focus();
 });
 
 let touchedAt = null;

@@ -1,0 +1,162 @@
+"""How the page shows its filters: chips that are links, each of them a way out of its filter.
+
+What filters there are is told by history/filters.py. A filter that has no line in _LABELS here
+still works: its chip names it and its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import date, timedelta
+from typing import Any
+
+from django.urls import reverse
+from django.utils import formats, timezone
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from history import sources
+from history.filters import Filters
+from history.models import HistoryEntry
+
+#: Models are looked for among so many of a member's latest entries.
+LATEST = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A value of a filter; `url` leads to the page with it, all other filters kept."""
+
+    value: str
+    label: str
+    url: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """A filter that is set; `url` leads to the page without it."""
+
+    name: str
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterBar:
+    """`values` are the filters that are set, as they stand in the address."""
+
+    filters: Filters
+    values: Mapping[str, str]
+    user: Any
+
+    @property
+    def query(self) -> str:
+        return urlencode(self.values)
+
+    @property
+    def here(self) -> str:
+        return self._url(self.values)
+
+    @property
+    def chips(self) -> list[Chip]:
+        return [
+            Chip(name=name, label=_label(name, value), url=self._with(name, ""))
+            for name, value in self.filters.active.items()
+        ]
+
+    @property
+    def sources(self) -> list[Choice]:
+        known = [("", _("All")), *((n, str(s.label)) for n, s in sources.load().items())]
+        return [self._choice("source", value, label) for value, label in known]
+
+    @property
+    def favourites(self) -> Choice:
+        return Choice(
+            value="1",
+            label=_("Favourites"),
+            url=self._with("favourite", "" if self.filters.favourite else "1"),
+            is_chosen=self.filters.favourite,
+        )
+
+    @property
+    def models(self) -> list[Choice]:
+        """The models the member drew with lately, by name."""
+        latest = HistoryEntry.objects.for_user(self.user).order_by("-created_at", "-source_id")
+        used = {(row["source"], row["model"]) for row in latest.values("source", "model")[:LATEST]}
+        names = {model: _model_name(model, source) for source, model in used if model}
+        if self.filters.model:
+            names.setdefault(self.filters.model, _model_name(self.filters.model))
+        ordered = sorted(names.items(), key=lambda item: item[1].casefold())
+        return [self._choice("model", value, label) for value, label in ordered]
+
+    @property
+    def spans(self) -> list[Choice]:
+        """The last days, in the reader's time zone."""
+        today = timezone.localdate()
+        spans = [(_("Today"), 0), (_("Last 7 days"), 6), (_("Last 30 days"), 29)]
+        return [
+            self._choice("since", (today - timedelta(days=days)).isoformat(), label, until="")
+            for label, days in spans
+        ]
+
+    def _choice(self, name: str, value: str, label: str, **others: str) -> Choice:
+        return Choice(
+            value=value,
+            label=label,
+            url=self._with(name, value, **others),
+            is_chosen=self.values.get(name, "") == value,
+        )
+
+    def _with(self, name: str, value: str, **others: str) -> str:
+        changed = {**self.values, **others, name: value}
+        return self._url({key: text for key, text in changed.items() if text})
+
+    def _url(self, values: Mapping[str, str]) -> str:
+        page = reverse("history:page")
+        return f"{page}?{urlencode(values)}" if values else page
+
+
+def build(*, filters: Filters, params: Mapping[str, str], user: Any) -> FilterBar:
+    """Return the bar for the filters that were read from `params`."""
+    given = {field.name: params.get(field.name, "").strip() for field in fields(Filters)}
+    return FilterBar(
+        filters=filters,
+        values={name: given[name] for name in filters.active},
+        user=user,
+    )
+
+
+# ---------------------------------------------------------------- words
+def _model_name(model: str, source: str = "") -> str:
+    known = sources.load()
+    if source in known:
+        return known[source].model_name(model)
+    names = (each.model_name(model) for each in known.values())
+    return next((name for name in names if name != model), model)
+
+
+def _day(day: date) -> str:
+    return formats.date_format(day, "SHORT_DATE_FORMAT")
+
+
+_LABELS: dict[str, Callable[[Any], str]] = {
+    "source": lambda name: str(sources.load()[name].label),
+    "model": _model_name,
+    "since": lambda day: pgettext("days", "From %(day)s") % {"day": _day(day)},
+    "until": lambda day: pgettext("days", "Until %(day)s") % {"day": _day(day)},
+    "favourite": lambda _set: _("Favourites"),
+    "text": lambda text: _("“%(text)s”") % {"text": text},
+}
+
+
+def _label(name: str, value: Any) -> str:
+    write = _LABELS.get(name)
+    return write(value) if write else f"{name}: {value}"
+
+
+def labels(filters: Filters) -> Sequence[str]:
+    """Return what the filters that are set are called."""
+    return [_label(name, value) for name, value in filters.active.items()]
