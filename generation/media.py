@@ -3,12 +3,17 @@
 Where the bytes come from is the storage's affair: a bucket is redirected to with a signed
 address that is good for hours; a file on our disk is sent by us, or by the proxy in front of
 us. `?download` asks for it to be saved under a name instead of shown.
+
+A finished picture that is saved carries what it was made with (history/embedding.py), and
+`?download=plain` asks for it without any metadata. That is done while it passes through us; the
+file in the storage stays as it came. Uploads are free of metadata since they were taken in.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from django.conf import settings
@@ -28,6 +33,10 @@ from django.views.decorators.http import require_safe
 
 from generation import storage
 from generation.models import Picture, TaskImage, Upload
+from history import facts
+from history.embedding import CannotRewrite, Rewritten
+
+logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"^(?:https?://[^/\\@?#]+)?/media/([0-9a-f]{32})$")
 #: The bytes behind an address never change, but the right to see them may. Seconds.
@@ -71,6 +80,8 @@ def media(request: HttpRequest, picture_id: str, width: int | None = None) -> Ht
     if not picture.storage_key:
         return _at_provider(picture)
     as_attachment = "download" in request.GET
+    if as_attachment and width is None and isinstance(picture, TaskImage):
+        return _rewritten(picture, is_plain=request.GET["download"] == "plain")
     if settings.STORAGE == "cos" and not settings.MEDIA_PROXY:
         return _in_the_bucket(picture, width, as_attachment=as_attachment)
     return _from_here(request, picture, width, as_attachment=as_attachment)
@@ -82,6 +93,32 @@ def _at_provider(picture: Picture) -> HttpResponse:
         raise Http404
     response = HttpResponseRedirect(address)
     response["Cache-Control"] = "no-store"
+    return response
+
+
+def _rewritten(picture: TaskImage, *, is_plain: bool) -> HttpResponseBase:
+    """Send a picture to be saved, with what it was made with or without any metadata."""
+    made_with = None if is_plain else facts.of_picture(picture)
+    try:
+        file: IO[bytes] = default_storage.open(picture.storage_key)
+        length: int = file.size  # type: ignore[attr-defined]
+    except FileNotFoundError as error:
+        raise Http404 from error
+    body: IO[bytes] | Rewritten = file
+    if is_plain or made_with is not None:
+        try:
+            body = Rewritten(file, content_type=picture.content_type, made_with=made_with)
+            length = body.size
+        except CannotRewrite:
+            # Odd, but a picture that browsers show: then as it is.
+            logger.warning("media: %s cannot be rewritten", picture.pk)
+            file.seek(0)
+    response = FileResponse(body, content_type=picture.content_type)
+    response["Content-Length"] = length
+    response["Content-Disposition"] = _disposition(picture, None, as_attachment=True)
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Cache-Control"] = "private, no-store"
     return response
 
 
