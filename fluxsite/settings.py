@@ -258,6 +258,7 @@ UPLOADS_PER_HOUR = env.integer("UPLOADS_PER_HOUR", 240)
 CLAMAV = env.address("CLAMAV")
 CLAMAV_SECONDS = 20.0
 MAX_RESULT_BYTES = 64 * 1024 * 1024
+MAX_EXPORT_BYTES = 1024 * 1024 * 1024
 # How reference pictures go to the provider: as addresses, as data, or as it fits.
 INPUT_TRANSPORT = env.choice("INPUT_TRANSPORT", "auto", among=("auto", "url", "data"))
 # The internal location of a proxy that sends our files for us (nginx: X-Accel-Redirect).

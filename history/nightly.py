@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from django_q.tasks import async_task
 
-JOBS = ("history.trash.nightly",)
+JOBS = ("history.trash.nightly", "history.exports.nightly")
 
 
 def nightly() -> None:

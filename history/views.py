@@ -1,36 +1,42 @@
-"""The pages of the history: the gallery, its next piece, one entry, the trash, and the form
-that marks entries where scripts do not."""
+"""The pages of the history: the gallery, its next piece, one entry, the trash, packed files; and
+the forms that do without scripts what history/api_actions.py does with them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest, ObjectDoesNotExist
-from django.http import Http404, HttpRequest, HttpResponse
+from django.core.files.storage import default_storage
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.http import content_disposition_header, url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 from rest_framework.exceptions import ValidationError
 
 from fluxsite import paging
-from history import filter_bar, marks, sources
+from history import exports, feedback, filter_bar, marks, sources
 from history import filters as filtering
 from history import trash as trash_can
 from history.entries import compose
 from history.filters import Filters
 from history.marks import MAX_AT_ONCE, Name
-from history.models import HistoryEntry
+from history.models import Export, Feedback, HistoryEntry
 
 #: Fills rows of two, three, four and six.
 PAGE_SIZE = 24
+#: For how long the address of a packed file in a bucket is good, in seconds.
+ADDRESS_SECONDS = 600
 
 
 # ---------------------------------------------------------------- the gallery
@@ -89,6 +95,9 @@ def entry(request: HttpRequest, source: str, entry_id: str) -> HttpResponse:
         "entry": compose([row])[0],
         "parameters": details.parameters,
         "seconds": details.seconds,
+        "said": feedback.of_entry(user=request.user, name=Name(source, entry_id)),
+        "reasons": Feedback.Reason.choices,
+        "max_text": Feedback.MAX_TEXT,
         "is_piece": _wants_piece(request),
     }
     return _varying(render(request, "history/entry.html", context))
@@ -163,20 +172,106 @@ def mark(request: HttpRequest) -> HttpResponse:
     except ValueError as error:
         msg = "not an entry"
         raise BadRequest(msg) from error
-    if verb not in _VERBS:
+    if verb not in (*_VERBS, "zip"):
         msg = "not a verb"
         raise BadRequest(msg)
     if not names:
         messages.info(request, _("Nothing was selected."))
     elif len(names) > MAX_AT_ONCE:
-        messages.error(request, too_many())
+        maximum = {"maximum": MAX_AT_ONCE}
+        messages.error(request, _("At most %(maximum)s at once, please.") % maximum)
+    elif verb == "zip":
+        return _export(request, names)
     else:
         messages.success(request, _VERBS[verb](request.user, names))
     return redirect(_next(request))
 
 
-def too_many() -> str:
-    return _("At most %(maximum)s at once, please.") % {"maximum": MAX_AT_ONCE}
+def _export(request: HttpRequest, names: list[Name]) -> HttpResponse:
+    try:
+        exports.ask(user=request.user, names=names)
+    except exports.NothingToExport:
+        messages.error(request, _("These entries are no longer there."))
+    except exports.TooManyExports:
+        messages.error(request, _("Your other files are still being packed. Wait for them."))
+    return redirect("history:exports")
+
+
+# ---------------------------------------------------------------- feedback
+@login_required
+@require_POST
+def say(request: HttpRequest) -> HttpResponse:
+    """Take a vote or a report by the form of an entry's page."""
+    post = request.POST
+    try:
+        name = Name.parse(post.get("entry", ""))
+    except ValueError as error:
+        raise Http404 from error
+    if not feedback.is_own(user=request.user, name=name):
+        raise Http404
+    if "vote" in post:
+        if post["vote"] not in ("", *Feedback.Vote.values):
+            msg = "not a vote"
+            raise BadRequest(msg)
+        feedback.vote(user=request.user, name=name, value=post["vote"])
+    elif post.get("reason") not in Feedback.Reason.values or "\0" in post.get("text", ""):
+        messages.error(request, _("Choose a reason, please."))
+    else:
+        text = post.get("text", "").strip()
+        feedback.report(user=request.user, name=name, reason=post["reason"], text=text)
+        messages.success(request, _("Thank you. The administrators see your report."))
+    return redirect("history:entry", source=name.source, entry_id=name.id)
+
+
+# ---------------------------------------------------------------- packed pictures
+@login_required
+@require_safe
+def export_list(request: HttpRequest) -> HttpResponse:
+    """Show the files a member had packed lately, and how those stand that are not ready."""
+    member: Any = request.user
+    exports.resume(user=member)
+    latest = list(Export.objects.filter(user=member, expires_at__gt=timezone.now())[:PAGE_SIZE])
+    for export in latest:
+        export.reason = exports.REASONS.get(export.error_code, "")  # type: ignore[attr-defined]
+    context = {"exports": latest, "is_waiting": any(not export.is_over for export in latest)}
+    return render(request, "history/exports.html", context)
+
+
+@login_required
+@require_safe
+def export_file(request: HttpRequest, export_id: str) -> HttpResponseBase:
+    """Send a packed file to its owner; from a bucket by an address that is good for minutes."""
+    member: Any = request.user
+    export = get_object_or_404(
+        Export,
+        pk=export_id,
+        user=member,
+        status=Export.Status.READY,
+        expires_at__gt=timezone.now(),
+    )
+    moment = timezone.localtime(export.created_at)
+    name = f"fluxsite-{moment:%Y-%m-%d_%H-%M-%S}.zip"
+    response = _sent(export.storage_key, name)
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _sent(key: str, name: str) -> HttpResponseBase:
+    disposition = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    if settings.STORAGE == "cos" and not settings.MEDIA_PROXY:
+        parameters = {"response-content-disposition": disposition}
+        return redirect(default_storage.url(key, parameters=parameters, expire=ADDRESS_SECONDS))  # type: ignore[call-arg]
+    response: HttpResponseBase
+    if settings.MEDIA_X_ACCEL and settings.STORAGE == "local":
+        response = HttpResponse(content_type="application/zip")
+        response["X-Accel-Redirect"] = f"{settings.MEDIA_X_ACCEL}/{quote(key)}"
+    else:
+        try:
+            response = FileResponse(default_storage.open(key), content_type="application/zip")
+        except FileNotFoundError as error:
+            raise Http404 from error
+    response["Content-Disposition"] = disposition
+    return response
 
 
 def _next(request: HttpRequest) -> str:

@@ -360,8 +360,9 @@ def test_entry_takes_the_same_queries_for_any_number_of_pictures(
     for position in range(count):
         rows.picture("flux", task, position)
 
-    # The session, the member, the entry, its parameters, its pictures, and the head.
-    with django_assert_num_queries(6):
+    # The session, the member, the entry, its parameters, its pictures, what was said of it, and
+    # the head.
+    with django_assert_num_queries(7):
         member.get("/history/flux/t1")
 
 

@@ -2,6 +2,7 @@
 
 import { announce, toast } from "./dom.js";
 import { named, send } from "./history-api.js";
+import { pack } from "./history-exports.js";
 import { reload } from "./history-filters.js";
 import { clear, selected } from "./history-selection.js";
 import { refresh, shownGallery } from "./lightbox.js";
@@ -101,7 +102,7 @@ async function bringBack(keys, putBack) {
 }
 
 // ---------------------------------------------------------------- who asks for it
-const verbs = { favourite: favour, unfavourite: favour, trash: discard };
+const verbs = { favourite: favour, unfavourite: favour, trash: discard, zip: pack };
 
 form.addEventListener("submit", (event) => {
   const { name, value } = event.submitter ?? {};
