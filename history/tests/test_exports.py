@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from datetime import timedelta
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 from PIL import Image
@@ -507,6 +511,51 @@ def test_a_storage_in_trouble_is_tried_again_and_in_the_end_said(alice, make, se
 class StorageInTrouble(default_storage.__class__):
     def open(self, name, mode="rb"):
         raise OSError(5, "the bucket does not answer")
+
+
+#: Packs an export up to its first picture, says so, and waits to be killed.
+WORKER = """
+import sys, time, django
+django.setup()
+from history import exports
+
+def stop(*args, **kwargs):
+    print("packing", flush=True)
+    time.sleep(60)
+
+exports.Rewritten = stop
+exports.pack(sys.argv[1])
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_export_outlives_a_worker_that_is_killed(api, alice, make, time_machine):
+    export = ask(alice, make())
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, export.pk],
+        env={**os.environ, "DATABASE_URL": database_url()},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        assert worker.stdout.readline() == "packing\n"
+        worker.kill()
+    # Nobody takes it from a worker that may be alive.
+    exports.pack(export.pk)
+    assert api.get(f"{URL}/{export.pk}").json()["status"] == "RUNNING"
+
+    time_machine.move_to(timezone.now() + timedelta(seconds=61))
+    assert api.get(f"{URL}/{export.pk}").json()["status"] == "QUEUED"
+
+    assert len(packed(export).namelist()) == 3
+    assert Export.objects.get().attempts == 2
+
+
+def database_url():
+    """Return the address of the test database for another process."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format_map(database)
 
 
 # ---------------------------------------------------------------- the night

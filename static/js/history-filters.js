@@ -34,7 +34,10 @@ async function show(address, step) {
     if (!answer) return;
     if (step) history[step](null, "", address);
     for (const id of PARTS) replace(id, answer);
-    if (document.activeElement !== text) text.value = answer.getElementById("filters").elements.text.value;
+    // Who is typing is ahead of the answer; who went back is not.
+    if (!step || document.activeElement !== text) {
+      text.value = answer.getElementById("filters").elements.text.value;
+    }
     document.querySelector("#marks [name=next]").value = address;
     document.dispatchEvent(new Event("entries"));
   } catch (error) {
@@ -55,7 +58,7 @@ function replace(id, answer) {
   htmx.process(newer);
   showTimes(newer);
   // Who chooses days chooses two.
-  if (isOpen && name) newer.querySelector("details")?.setAttribute("open", "");
+  if (isOpen) newer.querySelector("details")?.setAttribute("open", "");
   if (name) newer.querySelector(`[name="${name}"]`)?.focus();
 }
 
@@ -94,6 +97,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-filter]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
+  link.closest("details.menu")?.removeAttribute("open");
   show(link.getAttribute("href"), "pushState");
 });
 

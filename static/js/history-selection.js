@@ -10,7 +10,6 @@ const WANDER = 10;
 
 const form = document.getElementById("marks");
 const count = form.querySelector("[data-count]");
-const most = Number(form.dataset.most);
 const chooser = document.querySelector("[data-choose]");
 
 let last = null;
@@ -51,6 +50,7 @@ function choose(tick, checked, range) {
   for (const each of all.slice(Math.min(from, to), Math.max(from, to) + 1)) each.checked = checked;
   last = tick;
   const chosen = all.filter((each) => each.checked);
+  const most = Number(form.dataset.most);
   if (chosen.length > most) {
     for (const each of chosen.slice(most)) each.checked = false;
     toast(form.dataset.tooMany);
