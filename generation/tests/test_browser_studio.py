@@ -250,6 +250,8 @@ def test_a_picture_picked_from_the_history_becomes_a_reference(drawn, studio: Pa
 
 def test_the_history_opens_a_task_with_its_true_parameters(drawn, studio: Page, violations):
     studio.get_by_role("link", name="History", exact=True).click()
+    # Before the scripts are there a picture is a link to its entry's page.
+    studio.wait_for_load_state("networkidle")
     studio.locator("a[data-picture]").first.click()
 
     box = studio.get_by_role("dialog", name="Picture", exact=True)
