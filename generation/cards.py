@@ -248,7 +248,8 @@ class Card:
 
     @property
     def can_retry(self) -> bool:
-        return self._explanation.action != "edit"
+        # The reference pictures of what was brought over are not here.
+        return self._explanation.action != "edit" and not self.task.origin
 
     # ------------------------------------------------------------ pictures
     @cached_property

@@ -84,6 +84,14 @@ class Channel:
         return _client(self.connection)
 
 
+def imported_hosts() -> fetching.Hosts:
+    """Return from where pictures may be fetched that were brought over from other sites: all of
+    the public internet. Into this network such an address leads only where RESULT_HOSTS names
+    an IP address; that the provider may be there says nothing about strangers' pictures."""
+    trusted = tuple(host for host in settings.RESULT_HOSTS if fetching.is_address(host))
+    return fetching.Hosts(trusted=trusted, anywhere=True)
+
+
 def load_config() -> FluxConfig:
     """Return the configuration row, made from the environment on first use. One query."""
     # In SQL, because every request asks it: the ORM takes ten times as long to build the query.

@@ -114,6 +114,16 @@ EXPLANATIONS: dict[str, Explanation] = {
         advice=_("Choose the picture again."),
         action="edit",
     ),
+    "imported_unfinished": Explanation(
+        cause=_("It was not finished when it was brought over from another site."),
+        advice=_("Draw it again here if you still want it."),
+        action="edit",
+    ),
+    "imported_failed": Explanation(
+        cause=_("It had failed on the site it was brought over from."),
+        advice=_("Draw it again here if you still want it."),
+        action="edit",
+    ),
     "internal": Explanation(
         cause=_("Something went wrong on this site."),
         advice=_("Try again; if it happens again, tell an administrator."),

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django.apps import apps
 from django.apps.registry import Apps
-from django.db.models import QuerySet, TextField, Value
+from django.db.models import Exists, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
@@ -35,15 +36,21 @@ class TaskSource(Source):
 
     def pictures(self, ids: Collection[str]) -> Mapping[str, list[Picture]]:
         pictures = defaultdict(list)
-        for image in TaskImage.objects.of_tasks(source=self.name, ids=ids):
+        tasks: Any = apps.get_model("generation", self.model)
+        imported = tasks.objects.filter(pk=OuterRef("task_id")).exclude(origin="")
+        images: Any = TaskImage.objects.of_tasks(source=self.name, ids=ids)
+        for image in images.annotate(is_imported=Exists(imported)):
+            is_stored = image.stored_at is not None
+            # What was brought over and has no copy here is shown from where it is.
+            is_elsewhere = image.is_imported and not is_stored
             pictures[image.task_id].append(
                 Picture(
-                    id=image.pk,
-                    url=image.url,
+                    id="" if is_elsewhere else image.pk,
+                    url=image.provider_url if is_elsewhere else image.url,
                     width=image.width,
                     height=image.height,
                     is_nsfw=image.is_nsfw,
-                    stored=image.stored_at is not None,
+                    stored=is_stored,
                     lost=image.lost_at is not None,
                     storage_key=image.storage_key,
                 )

@@ -89,11 +89,14 @@ def nightly_verify() -> None:
 def rearchive(*, older_than: timedelta = lifecycle.RESULTS_KEPT) -> int:
     """Have pictures saved again that were given up. Returns their number.
 
-    Those that came longer ago than `older_than` are let be: no provider keeps them.
+    Those that were never tried were brought over to be shown from where they are. Those that came longer ago than `older_than` are let be: no provider keeps them.
     """
     now = timezone.now()
     given_up = TaskImage.objects.filter(
-        stored_at=None, next_action_at=None, created_at__gt=now - older_than
+        stored_at=None,
+        next_action_at=None,
+        store_attempts__gt=0,
+        created_at__gt=now - older_than,
     ).exclude(provider_url="")
     return given_up.update(next_action_at=now)
 

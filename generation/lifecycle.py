@@ -34,12 +34,20 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext_noop as _
 
 from credits import ledger, pricing
 from generation import catalogue, channel, fetching, storage, transport
-from generation.models import FluxTask, FluxTaskQuerySet, TaskImage, TaskInput, Upload
+from generation.models import (
+    FluxTask,
+    FluxTaskQuerySet,
+    JimengTask,
+    MidjourneyTask,
+    TaskImage,
+    TaskInput,
+    Upload,
+)
 from generation.providers.base import (
     Cancelled,
     OperatorNeeded,
@@ -815,6 +823,7 @@ def is_recoverable(*, task: FluxTask, now: datetime) -> bool:
     """Tell whether the provider may have a result that came too late for this task."""
     return (
         task.status == Status.FAILED
+        and not task.origin
         and task.submission == Submission.ACCEPTED
         and task.error_code in LATE_CODES
         and task.recover_requested_at is None
@@ -930,9 +939,25 @@ def store(
             next_action_at=None,
             store_error="",
         )
-        if done and image.position == 0 and image.source == TaskImage.Source.FLUX:
-            FluxTask.objects.filter(pk=image.task_id).update(cloud_image_url=image.url)
+        if done and image.position == 0:
+            _task_of(image).update(cloud_image_url=image.url)
     return True
+
+
+def _task_of(image: TaskImage) -> QuerySet[Any, Any]:
+    """Return a queryset of the one task that a picture belongs to."""
+    tables: Mapping[str, Any] = {
+        TaskImage.Source.FLUX: FluxTask,
+        TaskImage.Source.MIDJOURNEY: MidjourneyTask,
+        TaskImage.Source.JIMENG: JimengTask,
+    }
+    found: QuerySet[Any, Any] = tables[image.source].objects.filter(pk=image.task_id)
+    return found
+
+
+def is_imported(*, image: TaskImage) -> bool:
+    """Tell whether a picture was brought over from another site. One query."""
+    return _task_of(image).exclude(origin="").exists()
 
 
 def _ask_for_new_address(image: TaskImage, provider: Provider) -> None:

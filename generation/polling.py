@@ -594,7 +594,9 @@ def _announce_pictures(now: datetime) -> None:
     free = max(1, settings.STORE_WORKERS) - being_stored
     if free <= 0:
         return
-    for image in TaskImage.objects.to_store(now=now).order_by("next_action_at")[:free]:
+    # The newest first: pictures that were brought over by the thousand are due since long ago,
+    # and what is drawn here does not wait behind them.
+    for image in TaskImage.objects.to_store(now=now).order_by("-next_action_at")[:free]:
         claimed = TaskImage.objects.filter(
             pk=image.pk, stored_at=None, next_action_at=image.next_action_at
         ).update(next_action_at=now + lifecycle.STORE_LEASE, storing_since=now)
@@ -608,9 +610,14 @@ def store(image_id: str) -> None:
     if image is None:
         return
     state = channel.current()
+    now = timezone.now()
+    if lifecycle.is_imported(image=image):
+        # It may lie anywhere, and our provider knows nothing of it.
+        lifecycle.store(image=image, allowed_hosts=channel.imported_hosts(), now=now)
+        return
     lifecycle.store(
         image=image,
         allowed_hosts=state.result_hosts,
         provider=state.provider() if state.connection else None,
-        now=timezone.now(),
+        now=now,
     )

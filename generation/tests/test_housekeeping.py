@@ -87,7 +87,11 @@ def test_what_was_given_up_is_tried_again_while_the_provider_may_have_it(alice):
     now = timezone.now()
     given_up = TaskImageFactory(user=alice, storage_key="", stored_at=None, store_attempts=9)
     old = TaskImageFactory(
-        user=alice, storage_key="", stored_at=None, created_at=now - timedelta(days=31)
+        user=alice,
+        storage_key="",
+        stored_at=None,
+        store_attempts=9,
+        created_at=now - timedelta(days=31),
     )
     stored = TaskImageFactory(user=alice)
 

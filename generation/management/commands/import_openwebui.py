@@ -1,0 +1,33 @@
+"""``manage.py import_openwebui --source webui.db``: the pictures of an Open WebUI fork."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from generation.importing import mapping
+from generation.importing.databases import open_database
+from generation.importing.reading import CannotRead
+from generation.management.importing import ImportCommand
+
+
+class Command(ImportCommand):
+    help = (
+        "Bring the Midjourney, Jimeng and FLUX tasks of an Open WebUI database (tables mj_tasks, "
+        "dreamwork_tasks, flux_tasks) into the history. Reads only, and may be repeated."
+    )
+    default_origin = "openwebui"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--source", required=True, help="path of an SQLite file, sqlite:///…, postgresql://…"
+        )
+        super().add_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            reader = open_database(options["source"], people_table="user")
+        except CannotRead as error:
+            raise CommandError(str(error)) from error
+        self.bring_over(reader, [mapping.MIDJOURNEY, mapping.JIMENG, mapping.FLUX], options)
