@@ -277,6 +277,7 @@ class _Run:
         if task.status == "FAILED" and draft.task.status == "SUCCESS":
             # It has gone on there since. Who it belongs to here stays.
             draft.task.id, draft.task.user_id = task.pk, task.user_id
+            draft.task.updated_at = self._now
             fill.ended.append(draft)
             self._count_pictures(draft)
             return True

@@ -196,10 +196,9 @@ def as_moment(value: Any, *, zone: tzinfo) -> datetime | None:
         msg = "not a time"
         raise TypeError(msg)
     if isinstance(value, int | float):
-        seconds = float(value)
-        while abs(seconds) >= 1e11:
-            seconds /= 1000
-        return datetime.fromtimestamp(seconds, UTC)
+        # Seconds of our days have ten digits, and units a thousand times smaller three more each.
+        thousands = next((n for n in range(4) if abs(value) < 1e11 * 1000**n), 0)
+        return datetime.fromtimestamp(value / 1000**thousands, UTC)
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(clean_text(value))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
+from django.db import connection
 
 from generation import polling
 from generation.models import TaskImage
+from generation.tests.foreign_sites import WEBUI, PostgreSQLSite, SQLiteSite
 
 
 @pytest.fixture
@@ -27,3 +31,15 @@ def work(drawing, settings):
             polling.store(image.pk)
 
     return run
+
+
+@pytest.fixture(params=sorted({"sqlite", connection.vendor}))
+def webui(request, db, tmp_path):
+    """The database of an Open WebUI fork with three users and no tasks. Where the suite runs on
+    PostgreSQL, of either kind."""
+    site = PostgreSQLSite() if request.param == "postgresql" else SQLiteSite(tmp_path / "webui.db")
+    with closing(site):
+        site.script(WEBUI)
+        for name in ("alice", "bob", "carol"):
+            site.add("user", id=f"u-{name}", name=name.title(), email=f"{name.title()}@Example.com")
+        yield site
