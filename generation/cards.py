@@ -87,7 +87,9 @@ class Card:
         if self.is_recovering:
             return "running"
         if task.status == Status.SUCCESS:
-            return "saving" if any(frame.is_saving for frame in self.frames) else "done"
+            # What was brought over is shown from where it is, and may be saved in days.
+            is_saving = not task.origin and any(frame.is_saving for frame in self.frames)
+            return "saving" if is_saving else "done"
         return {
             Status.IN_PROGRESS.value: "running",
             Status.FAILED.value: "failed",
