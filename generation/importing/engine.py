@@ -9,7 +9,7 @@ or, with `rehost`, a copy of its picture.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from itertools import islice
@@ -22,7 +22,7 @@ from django.utils import timezone
 from generation.importing import links, mapping
 from generation.importing.mapping import Draft, Kind
 from generation.importing.members import Members
-from generation.importing.reading import Reader, Unreadable
+from generation.importing.reading import Unreadable
 from generation.importing.values import Cells, Row
 from generation.models import TaskImage
 
@@ -71,9 +71,8 @@ class Tally:
             self.problems.append(text)
 
 
-def columns_of(reader: Reader, kind: Kind) -> list[str]:
-    """Return which of the columns we want there are."""
-    there = reader.columns(kind.table)
+def wanted(*, kind: Kind, there: Collection[str]) -> list[str]:
+    """Return which of the columns there are to be read."""
     return [name for name in (*kind.columns, *mapping.IN_FILES) if name in there]
 
 
@@ -159,8 +158,8 @@ class _Run:
     def _known(self, drafts: Mapping[str, Draft]) -> dict[str, Any]:
         """Return those of the tasks that are here already, as far as filling them asks."""
         here = self._tasks.filter(origin=self._options.origin, external_id__in=list(drafts))
-        wanted = ("id", "external_id", "user_id", "status", "image_url", "cloud_image_url")
-        return {task.external_id: task for task in here.only(*wanted)}
+        some = ("id", "external_id", "user_id", "status", "image_url", "cloud_image_url")
+        return {task.external_id: task for task in here.only(*some)}
 
     def _with_owners(self, drafts: Sequence[Draft]) -> list[Draft]:
         found = self._members.find(draft.owner for draft in drafts)

@@ -82,20 +82,23 @@ class ImportCommand(BaseCommand):
     def bring_over(self, reader: Reader, kinds: Sequence[Kind], options: dict[str, Any]) -> None:
         """Bring over what there is of these tables. Exits with 2 when rows were unreadable."""
         with closing(reader):
-            tables = [(kind, engine.columns_of(reader, kind)) for kind in kinds]
-            if not any(columns for _kind, columns in tables):
-                names = ", ".join(kind.table for kind in kinds)
-                msg = f"None of these tables is there: {names}"
+            there = {kind.table: reader.columns(kind.table) for kind in kinds}
+            if not any(there.values()):
+                msg = f"None of these tables is there: {', '.join(there)}"
                 raise CommandError(msg)
             members = self._members(reader, options)
-            tallies = [
-                self._table(reader, kind, columns, members, options)
-                for kind, columns in tables
-                if columns
-            ]
-        for kind, columns in tables:
+            try:
+                tallies = [
+                    self._table(reader, kind, there[kind.table], members, options)
+                    for kind in kinds
+                    if there[kind.table]
+                ]
+            except KeyboardInterrupt:
+                msg = "Stopped. What was brought over stays; call it again to go on."
+                raise CommandError(msg, returncode=130) from None
+        for table, columns in there.items():
             if not columns:
-                self.stdout.write(f"{kind.table}: not there")
+                self.stdout.write(f"{table}: not there")
         self._sum_up(tallies, members, options)
         if options["rehost"] and not options["dry_run"]:
             polling.kick()
@@ -120,16 +123,16 @@ class ImportCommand(BaseCommand):
         self,
         reader: Reader,
         kind: Kind,
-        columns: list[str],
+        there: set[str],
         members: Members,
         options: dict[str, Any],
     ) -> engine.Tally:
-        there = reader.columns(kind.table)
         tally = engine.Tally(
             name=kind.table,
             missing_columns=[name for name in kind.columns if name not in there],
             left_out=[name for name in kind.left_out if name in there],
         )
+        columns = engine.wanted(kind=kind, there=there)
         rows = reader.rows(kind.table, columns=columns, order=kind.order)
         engine.bring_over(
             rows=progress.shown(rows, total=reader.count(kind.table)),

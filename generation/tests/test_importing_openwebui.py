@@ -929,7 +929,8 @@ def test_the_number_of_queries_grows_with_batches_and_not_with_rows(webui, argum
 
 # ---------------------------------------------------------------- interrupted
 @pytest.mark.django_db(transaction=True)
-def test_a_run_that_is_killed_leaves_whole_batches_and_the_next_goes_on(alice, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_leaves_whole_batches_and_the_next_goes_on(alice, tmp_path, how):
     site = SQLiteSite(tmp_path / "webui.db")
     site.script(WEBUI)
     total = 20 * BATCH
@@ -939,14 +940,19 @@ def test_a_run_that_is_killed_leaves_whole_batches_and_the_next_goes_on(alice, t
         cwd=django_settings.BASE_DIR,
         env={**os.environ, "DATABASE_URL": url_of_the_test_database()},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         while running.poll() is None and not MidjourneyTask.objects.exists():
             time.sleep(0.02)
     finally:
-        running.send_signal(signal.SIGKILL)
-        running.wait()
+        running.send_signal(how)
+        _out, complaint = running.communicate(timeout=60)
 
+    if how == signal.SIGINT:
+        assert running.returncode == 130
+        assert "call it again to go on" in complaint
     some = MidjourneyTask.objects.count()
     assert 0 < some < total
     assert some % BATCH == 0
