@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from django.apps import apps
 from django.apps.registry import Apps
 from django.db.models import Exists, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Coalesce, NullIf
@@ -36,8 +35,7 @@ class TaskSource(Source):
 
     def pictures(self, ids: Collection[str]) -> Mapping[str, list[Picture]]:
         pictures = defaultdict(list)
-        tasks: Any = apps.get_model("generation", self.model)
-        imported = tasks.objects.filter(pk=OuterRef("task_id")).exclude(origin="")
+        imported = self._table().filter(pk=OuterRef("task_id")).exclude(origin="")
         images: Any = TaskImage.objects.of_tasks(source=self.name, ids=ids)
         for image in images.annotate(is_imported=Exists(imported)):
             is_stored = image.stored_at is not None
