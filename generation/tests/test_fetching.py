@@ -382,6 +382,36 @@ def test_a_host_that_is_no_longer_trusted_is_not_asked_on_the_connection_kept():
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_where_any_host_is_allowed_none_leads_into_this_machine(host):
+    with Stranger({"/": ok(BODY)}) as server:
+        with pytest.raises(CannotFetch, match="is not on the public internet"):
+            fetch(server.url(host=host), hosts=Hosts(anywhere=True))
+
+        assert server.connections == 0
+
+
+def test_where_any_host_is_allowed_a_trusted_one_is_still_no_way_to_another():
+    with Stranger({"/secret": ok(BODY)}) as inside:
+        answers = {"/": redirect(inside.url("/secret", host="localhost")), "/b": ok(BODY)}
+        with Stranger(answers) as server:
+            hosts = Hosts(trusted=("127.0.0.1",), anywhere=True)
+            assert fetch(server.url("/b"), hosts=hosts) == BODY
+            with pytest.raises(CannotFetch, match="localhost is at"):
+                fetch(server.url(), hosts=hosts)
+
+        assert inside.connections == 0
+
+
+def test_hosts_that_are_trusted_for_one_picture_are_not_reached_on_its_connection_for_another():
+    with Stranger({"/": ok(BODY)}) as server:
+        fetch(server.url())
+        with pytest.raises(CannotFetch, match="is not on the public internet"):
+            fetch(server.url(), hosts=Hosts(anywhere=True))
+
+        assert len(server.requests) == 1
+
+
 # ---------------------------------------------------------------- redirects
 def test_a_redirect_to_an_allowed_host_is_followed():
     other = Stranger({"/b?c=%20d": ok(BODY)})
