@@ -145,13 +145,21 @@ def paginate(queryset: QuerySet[M], *, asked: Asked, id_field: str = "id") -> Pa
     Raises BadCursor for the cursor of a list with another kind of ids.
     """
     rows = queryset.order_by("-created_at", f"-{id_field}")
-    start = 0
     if asked.cursor is not None:
         rows = rows.filter(_below(asked.cursor, queryset.model._meta.get_field(id_field)))
-    elif asked.page is not None:
-        start = (asked.page - 1) * asked.limit
     # One row more than shown tells whether there is a next page.
-    found = list(rows[start : start + asked.limit + 1])
+    first = first_row(asked)
+    return cut(list(rows[first : first + asked.limit + 1]), asked=asked, id_field=id_field)
+
+
+def first_row(asked: Asked) -> int:
+    """Return how many rows come before the page, counted from the cursor if there is one."""
+    return (asked.page - 1) * asked.limit if asked.page is not None else 0
+
+
+def cut(found: list[M], *, asked: Asked, id_field: str = "id") -> Page[M]:
+    """Return the page of rows that were found from its first one on, wherever they are from:
+    its limit and one more, if there are so many."""
     shown = found[: asked.limit]
     next_cursor = ""
     if len(found) > len(shown):

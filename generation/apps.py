@@ -19,7 +19,7 @@ class GenerationConfig(AppConfig):
 def prepare_site(*, using: str, **kwargs: Any) -> None:
     """After every migrate: the configuration row, the prices of new endpoints, the schedule
     that is the floor under the wake-ups (generation/polling.py), and those that look after the
-    ledger and the pictures every night."""
+    ledger, the pictures and the index of the search every night."""
     from django_q.models import Schedule
 
     from credits.models import Price
@@ -40,6 +40,10 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
         Schedule.objects.get_or_create(
             name="housekeeping",
             defaults={"func": "generation.housekeeping.nightly", "schedule_type": Schedule.DAILY},
+        )
+        Schedule.objects.get_or_create(
+            name="search",
+            defaults={"func": "history.search.in_background", "schedule_type": Schedule.DAILY},
         )
         Schedule.objects.get_or_create(
             name="sweep",

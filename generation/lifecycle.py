@@ -62,6 +62,7 @@ from generation.providers.base import (
     Submitted,
     Unavailable,
 )
+from history import search
 
 logger = logging.getLogger(__name__)
 
@@ -695,6 +696,16 @@ def _deliver(
             next_action_at=now,
         )
         for position, picture in enumerate(result.pictures)
+    )
+    search.add(
+        search.Document(
+            user_id=task.user_id,
+            source=TaskImage.Source.FLUX.value,
+            id=task.pk,
+            model=task.model,
+            prompt=task.prompt,
+            created_at=task.created_at,
+        )
     )
     return True
 

@@ -507,8 +507,8 @@ class _Known:
             if key not in self._tasks or self._tasks[key].updated_at != updated_at
         ]
         if changed:
-            # A question needs no prompt, and those alone could be megabytes.
-            fresh = FluxTask.objects.defer("prompt", "parameters").in_bulk(changed)
+            # A question needs none, and those of an editor can be long.
+            fresh = FluxTask.objects.defer("parameters").in_bulk(changed)
             self._tasks.update(fresh)
         return [self._tasks[key] for key in seen if key in self._tasks]
 

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fluxsite import paging
-from history import filters
+from history import filters, sources
 from history.entries import compose
 
 
@@ -34,7 +34,7 @@ class HistoryEntrySerializer(serializers.Serializer):
     user_id = serializers.IntegerField()
     model = serializers.CharField()
     prompt = serializers.CharField()
-    image_url = serializers.CharField()
+    image_url = serializers.CharField(allow_blank=True, help_text="Empty without pictures.")
     status = serializers.CharField()
     created_at = serializers.DateTimeField(default_timezone=UTC)
     images = HistoryPictureSerializer(source="pictures", many=True)
@@ -43,16 +43,37 @@ class HistoryEntrySerializer(serializers.Serializer):
 class UnifiedHistoryView(APIView):
     @extend_schema(
         summary="Everything you ever made, newest first",
+        description=(
+            "Filters may be combined; a value that is wrong is answered 400, naming its field. "
+            "`text` finds entries whose prompts hold all its words: whole words in any case, of "
+            "scripts without spaces (中文) any piece of a run, and words in double quotes one "
+            "after the other. All else in it is ignored."
+        ),
         parameters=[
             OpenApiParameter("page", int, description="From 1. Reaches down to row 10 000."),
             OpenApiParameter("limit", int, description="1 to 100, 20 if left out."),
             OpenApiParameter("cursor", str, description="From `next`, instead of `page`."),
-            OpenApiParameter("source", str, description="flux, midjourney or jimeng."),
+            OpenApiParameter("source", str, enum=list(sources.load())),
             OpenApiParameter("model", str, description="A model's id, as entries name it."),
+            OpenApiParameter(
+                "status",
+                str,
+                enum=filters.Status.values,
+                default=filters.Status.SUCCESS,
+                description="ALL has what is not finished as well.",
+            ),
             OpenApiParameter("since", date, description="First day, like 2026-11-26."),
             OpenApiParameter("until", date, description="Last day."),
             OpenApiParameter("favourite", bool, description="1: favourites only."),
             OpenApiParameter("text", str, description="Words of the prompt, 中文 or any other."),
+            OpenApiParameter(
+                "member",
+                str,
+                description=(
+                    "For staff: a username, or `all` for everybody, among whom no text can be "
+                    "searched. Others are answered 403."
+                ),
+            ),
         ],
         responses=inline_serializer(
             "UnifiedHistory",
@@ -65,7 +86,7 @@ class UnifiedHistoryView(APIView):
     )
     def get(self, request: Request) -> Response:
         asked = paging.read(request.query_params)
-        entries = filters.entries_of(user=request.user, filters=filters.read(request.query_params))
-        page = paging.paginate(entries, asked=asked, id_field="source_id")
+        wanted = filters.read(request.query_params, reader=request.user)
+        page = filters.page_of(user=request.user, filters=wanted, asked=asked)
         results = HistoryEntrySerializer(compose(page.rows), many=True).data
         return Response(paging.answer(request, page=page, results=list(results)))

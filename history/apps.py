@@ -11,10 +11,11 @@ class HistoryConfig(AppConfig):
     verbose_name = _("History")
 
     def ready(self) -> None:
-        from history import view  # wants the apps to be ready
+        from history import search, view  # want the apps to be ready
 
         pre_migrate.connect(view.before_migrate, sender=self)
         post_migrate.connect(view.after_migrate, sender=self)
+        post_migrate.connect(search.after_migrate, sender=self)
         post_migrate.connect(plan_the_night, sender=self)
 
 

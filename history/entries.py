@@ -10,13 +10,13 @@ from datetime import datetime
 from django.urls import reverse
 
 from history import sources
-from history.models import HistoryEntry
+from history.models import ViewRow
 from history.sources import Picture
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """`pictures` is never empty. `url` is the address of the entry's own page."""
+    """`pictures` is empty only of what is not finished or failed. `url` is the address of the entry's own page."""
 
     source: str
     source_label: str
@@ -40,7 +40,7 @@ class Entry:
         return reverse("history:entry", args=[self.source, self.id])
 
 
-def compose(rows: Iterable[HistoryEntry]) -> list[Entry]:
+def compose(rows: Iterable[ViewRow]) -> list[Entry]:
     """Return the entries of these rows, in one query for each source among them."""
     rows = list(rows)
     known = sources.load()
@@ -58,7 +58,7 @@ def compose(rows: Iterable[HistoryEntry]) -> list[Entry]:
             status=row.status,
             created_at=row.created_at,
             is_favourite=row.is_favourite,
-            pictures=pictures.get((row.source, row.source_id)) or [_only_picture(row)],
+            pictures=pictures.get((row.source, row.source_id)) or _only_picture(row),
         )
         for row in rows
         # A source no longer in the settings stays in the view until the next migrate.
@@ -67,7 +67,7 @@ def compose(rows: Iterable[HistoryEntry]) -> list[Entry]:
 
 
 def _pictures(
-    rows: Sequence[HistoryEntry], known: Mapping[str, sources.Source]
+    rows: Sequence[ViewRow], known: Mapping[str, sources.Source]
 ) -> Mapping[tuple[str, str], list[Picture]]:
     ids: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -79,6 +79,9 @@ def _pictures(
     }
 
 
-def _only_picture(row: HistoryEntry) -> Picture:
+def _only_picture(row: ViewRow) -> list[Picture]:
     """A task that was imported may have no pictures on record, only the address of one."""
-    return Picture(id="", url=row.image_url, width=None, height=None, is_nsfw=False, stored=False)
+    if not row.image_url:
+        return []
+    url = row.image_url
+    return [Picture(id="", url=url, width=None, height=None, is_nsfw=False, stored=False)]

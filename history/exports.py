@@ -36,7 +36,7 @@ from history import facts, manifest, sources
 from history.embedding import CannotRewrite, Rewritten
 from history.entries import Entry, compose
 from history.marks import Name
-from history.models import Export, HistoryEntry
+from history.models import Export, HistoryEntry, ViewRow
 from history.sources import Details, Picture
 
 logger = logging.getLogger(__name__)
@@ -350,7 +350,7 @@ def _entries_of(export: Export) -> Iterator[tuple[Entry, Details | None]]:
                 yield found[name], details[name.source].get(name.id)
 
 
-def _rows(user_id: int, names: Sequence[Name]) -> list[HistoryEntry]:
+def _rows(user_id: int, names: Sequence[Name]) -> list[ViewRow]:
     mine = HistoryEntry.objects.filter(user_id=user_id)
     return [
         row

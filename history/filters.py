@@ -1,8 +1,12 @@
 """What a reader of the history asks to see: read from a query, applied to entries.
 
-The API and the page share it, so that an address of one says the same to the other. Every
-filter stays inside an index that is already in the order of time, or says why it may not
-(history/models.py); searching in prompts is the business of history/search.py.
+The API and the page share it, so that an address of one says the same to the other:
+
+    filters = read(request.GET, reader=request.user)
+    page = page_of(user=request.user, filters=filters, asked=paging.read(request.GET))
+
+Every filter stays inside an index that is in the order of time, or says why it may not;
+searching in prompts is the business of history/search.py.
 """
 
 from __future__ import annotations
@@ -12,29 +16,48 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db.models import TextChoices
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from rest_framework.exceptions import ValidationError
 
-from history import sources
-from history.models import HistoryEntry, HistoryEntryQuerySet
+from fluxsite import paging
+from history import search, sources
+from history.models import HistoryEntry, HistoryEntryQuerySet, HistoryTask, ViewRow
 
-#: Longer than any prompt one would search for.
-MAX_TEXT = 200
 MAX_MODEL = 100
+#: What `member` says instead of a name.
+EVERYBODY = "all"
+#: So many favourites are read through sooner than a text is looked up and they among it.
+FEW_FAVOURITES = 1000
+
+
+class Status(TextChoices):
+    """What to see. SUCCESS is what is seen without any."""
+
+    SUCCESS = "SUCCESS", _lazy("Pictures")
+    FAILED = "FAILED", _lazy("Failed")
+    CANCELLED = "CANCELLED", _lazy("Cancelled")
+    ALL = "ALL", _lazy("Everything, also what is not finished")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """`since` and `until` are days of the reader's time zone, both included. Empty: all."""
+    """`since` and `until` are days of the reader's time zone, both included. Empty: all, but
+    of `status` the finished ones, and of `member` the reader's own."""
 
     source: str = ""
     model: str = ""
+    status: str = ""
     since: date | None = None
     until: date | None = None
     favourite: bool = False
     text: str = ""
+    member: str = ""
 
     @property
     def active(self) -> dict[str, Any]:
@@ -42,46 +65,95 @@ class Filters:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value}
 
+    @property
+    def shows_only_entries(self) -> bool:
+        """Whether all that is shown is finished and has pictures."""
+        return self.status in ("", Status.SUCCESS)
 
-def read(params: Mapping[str, str]) -> Filters:
+
+def read(params: Mapping[str, str], *, reader: Any = None) -> Filters:
     """Read the filters of a query; empty is as good as missing.
 
-    Raises ValidationError naming every field that is wrong.
+    `member` is read for a `reader` only. Raises ValidationError naming every field that is
+    wrong, and PermissionDenied when one who is not staff asks for a member.
     """
     problems: dict[str, list[str]] = {}
     values: dict[str, Any] = {}
-    for name, reader in _READERS.items():
+    for name, reader_of in _READERS.items():
         try:
             text = params.get(name, "").strip()
-            if "\0" in text:
+            if "\0" in text and name != "text":
                 raise ValueError(_("This cannot be searched for."))
-            if text:
-                values[name] = reader(text)
+            if text and (name != "member" or reader is not None):
+                values[name] = reader_of(text, reader)
         except ValueError as error:
             problems[name] = [str(error)]
     if not problems and values.get("since", date.min) > values.get("until", date.max):
         problems["until"] = [_("This day is before the first one.")]
+    if not problems and "text" in values and values.get("member") == EVERYBODY:
+        # Its index is one for each member.
+        problems["text"] = [_("Name one member to search in.")]
     if problems:
         raise ValidationError(problems)
     return Filters(**values)
 
 
+def page_of(*, user: Any, filters: Filters, asked: paging.Asked) -> paging.Page[ViewRow]:
+    """Fetch a page of what passes the filters, in a query or two."""
+    entries = entries_of(user=user, filters=filters)
+    if not filters.text:
+        return paging.paginate(entries, asked=asked, id_field="source_id")
+    query = search.parse(filters.text)
+    # Only entries are in the index. What failed or was cancelled is seldom much.
+    if not filters.shows_only_entries or _are_few(entries, filters):
+        return search.walk(entries, query=query, asked=asked)
+    scope = search.Scope(
+        user_id=_member(user, filters).pk,
+        source=filters.source,
+        model=filters.model,
+        since=_start_of(filters.since) if filters.since else None,
+        until=_end_of(filters.until) if filters.until else None,
+    )
+    return search.paginate(_narrowed(filters), query=query, scope=scope, asked=asked)
+
+
 def entries_of(*, user: Any, filters: Filters) -> HistoryEntryQuerySet:
-    """Return a member's entries that pass the filters."""
-    entries = HistoryEntry.objects.for_user(user)
+    """Return what passes the filters, whatever its text: see `page_of`."""
+    entries = _narrowed(filters)
+    if filters.member != EVERYBODY:
+        entries = entries.for_user(_member(user, filters))
+    if filters.since:
+        entries = entries.filter(created_at__gte=_start_of(filters.since))
+    if filters.until:
+        entries = entries.filter(created_at__lt=_end_of(filters.until))
+    return entries
+
+
+def _narrowed(filters: Filters) -> HistoryEntryQuerySet:
+    """Return what passes the filters, of all members and times."""
+    entries = (HistoryEntry if filters.shows_only_entries else HistoryTask).objects.all()
+    if filters.status in (Status.FAILED, Status.CANCELLED):
+        entries = entries.filter(status=filters.status)
     if filters.source:
         entries = entries.source(filters.source)
     if filters.model:
         entries = entries.filter(model=filters.model)
     if filters.favourite:
         entries = entries.filter(is_favourite=True)
-    if filters.since:
-        entries = entries.filter(created_at__gte=_start_of(filters.since))
-    if filters.until:
-        entries = entries.filter(created_at__lt=_start_of(filters.until + timedelta(days=1)))
-    if filters.text:
-        entries = entries.filter(prompt__icontains=filters.text)
     return entries
+
+
+def _are_few(entries: HistoryEntryQuerySet, filters: Filters) -> bool:
+    if not filters.favourite:
+        return False
+    beyond = entries.order_by("-created_at", "-source_id")[FEW_FAVOURITES : FEW_FAVOURITES + 1]
+    return not beyond.values_list("source_id")
+
+
+def _member(user: Any, filters: Filters) -> Any:
+    if not filters.member:
+        return user
+    return get_user_model().objects.get(username=filters.member)
 
 
 def _start_of(day: date) -> datetime:
@@ -89,27 +161,31 @@ def _start_of(day: date) -> datetime:
     return start.astimezone(UTC)
 
 
+def _end_of(day: date) -> datetime:
+    return _start_of(day + timedelta(days=1))
+
+
 # ---------------------------------------------------------------- readers
-def _source(text: str) -> str:
+def _source(text: str, reader: Any) -> str:
     known = sources.load()
     if text not in known:
         raise ValueError(_("Choose one of %(choices)s.") % {"choices": ", ".join(known)})
     return text
 
 
-def _model(text: str) -> str:
+def _model(text: str, reader: Any) -> str:
     if len(text) > MAX_MODEL:
         raise ValueError(_("At most %(maximum)s characters, please.") % {"maximum": MAX_MODEL})
     return text
 
 
-def _text(text: str) -> str:
-    if len(text) > MAX_TEXT:
-        raise ValueError(_("At most %(maximum)s characters, please.") % {"maximum": MAX_TEXT})
+def _status(text: str, reader: Any) -> str:
+    if text not in Status.values:
+        raise ValueError(_("Choose one of %(choices)s.") % {"choices": ", ".join(Status.values)})
     return text
 
 
-def _day(text: str) -> date:
+def _day(text: str, reader: Any) -> date:
     try:
         day = parse_date(text)
     except ValueError:
@@ -119,17 +195,31 @@ def _day(text: str) -> date:
     return day
 
 
-def _flag(text: str) -> bool:
+def _flag(text: str, reader: Any) -> bool:
     if text not in ("0", "1", "true", "false"):
         raise ValueError(_("Write 1 or 0."))
     return text in ("1", "true")
 
 
+def _text(text: str, reader: Any) -> str:
+    return text
+
+
+def _name_of_member(text: str, reader: Any) -> str:
+    if not reader.is_staff:
+        raise PermissionDenied
+    if text != EVERYBODY and not get_user_model().objects.filter(username=text).exists():
+        raise ValueError(_("There is no member of this name."))
+    return text
+
+
 _READERS = {
     "source": _source,
     "model": _model,
+    "status": _status,
     "since": _day,
     "until": _day,
     "favourite": _flag,
     "text": _text,
+    "member": _name_of_member,
 }

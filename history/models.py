@@ -1,6 +1,7 @@
-"""An entry of the unified history: one finished task of any source. Read only.
+"""An entry of the unified history: one finished task of any source, and tasks whatever became
+of them. Read only.
 
-Below it what the history keeps in tables of its own: what members say of entries, and exports.
+Below them what the history keeps in tables of its own: what members say of entries, and exports.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from history import view
 from history.ids import new_id
 
 
-class HistoryEntryQuerySet(models.QuerySet["HistoryEntry"]):
+class HistoryEntryQuerySet(models.QuerySet["ViewRow"]):
     """Keep to filters and to the order of fluxsite/paging.py: a join, a count or any other
     order makes the database read everything the member ever made."""
 
@@ -27,8 +28,10 @@ class HistoryEntryQuerySet(models.QuerySet["HistoryEntry"]):
         return self.filter(source=name)
 
 
-class HistoryEntry(models.Model):
-    """A row of the view. Look one up by `source` and `source_id`: `key` has no index."""
+class ViewRow(models.Model):
+    """A row of a view. Look one up by `source` and `source_id`: `key` has no index.
+
+    `image_url` is "" of what has no picture."""
 
     key = models.TextField(primary_key=True)
     source = models.TextField()
@@ -50,15 +53,29 @@ class HistoryEntry(models.Model):
     objects = HistoryEntryQuerySet.as_manager()
 
     class Meta:
+        abstract = True
         managed = False
-        db_table = view.NAME
         default_permissions = ()
-        verbose_name = _("history entry")
-        verbose_name_plural = _("history entries")
         ordering: ClassVar = ["-created_at", "-source_id"]
 
     def __str__(self) -> str:
         return self.key
+
+
+class HistoryEntry(ViewRow):
+    class Meta(ViewRow.Meta):
+        db_table = view.NAME
+        verbose_name = _("history entry")
+        verbose_name_plural = _("history entries")
+
+
+class HistoryTask(ViewRow):
+    """A task that is not in the trash, finished or not."""
+
+    class Meta(ViewRow.Meta):
+        db_table = view.TASKS
+        verbose_name = _("task of the history")
+        verbose_name_plural = _("tasks of the history")
 
 
 # ---------------------------------------------------------------- what members say of entries

@@ -1,6 +1,7 @@
 """The SQL view `unified_image_history`: dropped before every migration, made after it.
 
-A view that lies there while its tables are migrated is broken by them, differently on each
+Beside it lies `unified_image_tasks`, the same with what has failed, was cancelled or is not
+finished. A view that lies there while its tables are migrated is broken by them, differently on each
 database (docs/adr/0002). So no migration makes it. Its SQL is compiled from the querysets
 of the sources, in the dialect of the database and in the shape that lets the database merge
 the tables from their indexes instead of sorting everything a member ever made
@@ -10,6 +11,7 @@ the tables from their indexes instead of sorting everything a member ever made
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from django.apps import apps as current_apps
@@ -23,9 +25,13 @@ from history import sources
 logger = logging.getLogger(__name__)
 
 NAME = "unified_image_history"
-#: Which tasks are entries. Status and trash are also the condition of the tables' partial
+TASKS = "unified_image_tasks"
+#: Which tasks are in which view. Status and trash are also the condition of the tables' partial
 #: indexes, word for word: a database uses those only when it sees that it stays inside.
-FILTER = "entry_status = 'SUCCESS' AND entry_trashed_at IS NULL AND entry_image_url IS NOT NULL"
+FILTERS = {
+    NAME: "entry_status = 'SUCCESS' AND entry_trashed_at IS NULL AND entry_image_url IS NOT NULL",
+    TASKS: "entry_trashed_at IS NULL",
+}
 
 
 # ---------------------------------------------------------------- around every migration
@@ -36,19 +42,19 @@ def before_migrate(*, using: str, plan: list[Any], **kwargs: Any) -> None:
 
 
 def after_migrate(*, using: str, apps: Apps = current_apps, **kwargs: Any) -> None:
-    """Make the view again. `flush` sends this signal too, and without `apps`."""
+    """Make the views again. `flush` sends this signal too, and without `apps`."""
     if not _belongs_on(using):
         return
     try:
         # Migrated back to before the history: no view, whatever tables there are.
         apps.get_model("history", "HistoryEntry")
-        sql = definition(using=using, registry=apps)
+        definitions = [definition(name, using=using, registry=apps) for name in FILTERS]
     except (LookupError, FieldError):
         if not _awaits_migrations(using):
             raise
         logger.info("The tables are older than the code: %s waits for them.", NAME)
         return
-    replace(using=using, sql=sql)
+    replace(definitions, using=using)
 
 
 def _belongs_on(using: str) -> bool:
@@ -60,22 +66,24 @@ def _awaits_migrations(using: str) -> bool:
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
-# ---------------------------------------------------------------- the view
+# ---------------------------------------------------------------- the views
 def drop(*, using: str) -> None:
     connection = connections[using]
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP VIEW IF EXISTS {connection.ops.quote_name(NAME)}")
+        for name in FILTERS:
+            cursor.execute(f"DROP VIEW IF EXISTS {connection.ops.quote_name(name)}")
 
 
-def replace(*, using: str, sql: str) -> None:
-    # One transaction: those who read see the old view or the new one.
+def replace(definitions: Iterable[str], *, using: str) -> None:
+    # One transaction: those who read see the old views or the new ones.
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         drop(using=using)
-        cursor.execute(sql)
+        for sql in definitions:
+            cursor.execute(sql)
 
 
-def definition(*, using: str, registry: Apps) -> str:
-    """Return the statement that makes the view.
+def definition(name: str, *, using: str, registry: Apps) -> str:
+    """Return the statement that makes the view of that name.
 
     Raises LookupError or FieldError when the tables are older than the code.
     """
@@ -88,11 +96,17 @@ def definition(*, using: str, registry: Apps) -> str:
     quote_value = connection.schema_editor().quote_value
     quote_name = connection.ops.quote_name
     columns = ", ".join(map(quote_name, sources.COLUMNS))
-    prefixed = ", ".join(quote_name(sources.PREFIX + column) for column in sources.COLUMNS)
+    prefixed = ", ".join(map(_in_view, sources.COLUMNS))
     # PostgreSQL's planner is particular. The filters stand outside, because tables filtered
     # one by one are planned one by one, without knowing that a page is wanted, and sorted
     # whole. And the union is a subquery, because in a WITH clause it is sorted as well.
     return (
-        f"CREATE VIEW {quote_name(NAME)} ({columns}) AS SELECT {prefixed} "  # noqa: S608
-        f"FROM ({select % tuple(map(quote_value, params))}) AS tasks WHERE {FILTER}"
+        f"CREATE VIEW {quote_name(name)} ({columns}) AS SELECT {prefixed} "  # noqa: S608
+        f"FROM ({select % tuple(map(quote_value, params))}) AS tasks WHERE {FILTERS[name]}"
     )
+
+
+def _in_view(column: str) -> str:
+    # Tasks without a picture are in one of the views.
+    name = sources.PREFIX + column
+    return f"COALESCE({name}, '')" if column == "image_url" else name

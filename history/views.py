@@ -31,7 +31,7 @@ from history import trash as trash_can
 from history.entries import compose
 from history.filters import Filters
 from history.marks import MAX_AT_ONCE, Name
-from history.models import Export, Feedback, HistoryEntry
+from history.models import Export, Feedback, HistoryEntry, ViewRow
 
 #: Fills rows of two, three, four and six.
 PAGE_SIZE = 24
@@ -45,13 +45,13 @@ ADDRESS_SECONDS = 600
 def page(request: HttpRequest) -> HttpResponse:
     """Show the gallery from the top or from `cursor`. htmx gets just the items."""
     filters, problems = _filters(request)
-    found: paging.Page[HistoryEntry]
+    found: paging.Page[ViewRow]
     found = paging.Page(asked=paging.Asked(), rows=[], next_cursor="")
     if not problems:
-        found = paging.paginate(
-            filtering.entries_of(user=request.user, filters=filters),
+        found = filtering.page_of(
+            user=request.user,
+            filters=filters,
             asked=paging.Asked(limit=PAGE_SIZE, cursor=_cursor(request)),
-            id_field="source_id",
         )
     context = {
         "entries": compose(found.rows),
