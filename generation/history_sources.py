@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from django.apps.registry import Apps
 from django.db.models import Exists, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Coalesce, NullIf
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
@@ -105,6 +106,9 @@ class FluxSource(TaskSource):
         # Its late result is on its way.
         "recover_requested_at": None,
     }
+
+    def explained_at(self, task_id: str) -> str:
+        return f"{reverse('generation:studio')}?task={task_id}#task-{task_id}"
 
     def model_name(self, model: str) -> str:
         known = catalogue.find_model(model)

@@ -20,6 +20,7 @@ from django.db.models import CharField, JSONField, QuerySet, TextField
 
 from generation import storage
 from generation.models import FluxTask, ImageTask, JimengTask, MidjourneyTask, TaskImage, TaskInput
+from history import search
 from history.sources import REMOVED_AT
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,14 @@ _TELLING: dict[type[ImageTask], tuple[str, ...]] = {
 
 def remove(tasks: QuerySet[Any, Any], *, task_id: str, source: str) -> bool:
     """Remove the task with that id, if it is among `tasks`: those that may be removed."""
+    document = _as_found(tasks.model, task_id, source)
     try:
         with transaction.atomic():
             # Conditional: whoever restores it at the same moment gets it whole, or not at all.
             if not tasks.filter(pk=task_id).update(trashed_at=REMOVED_AT, **_blanks(tasks.model)):
                 return False
+            if document:
+                search.forget(document)
             files = _remove_pictures(source, task_id)
     except IntegrityError:
         # Somebody has just begun to draw from one of its pictures; another night, then.
@@ -59,6 +63,13 @@ def remove(tasks: QuerySet[Any, Any], *, task_id: str, source: str) -> bool:
         except OSError as error:
             logger.warning("history: %s is left for the search for orphans: %s", name, error)
     return True
+
+
+def _as_found(model: type[ImageTask], task_id: str, source: str) -> search.Document | None:
+    """Return what a task is found by. It does not change until the task is blanked."""
+    columns = ("user_id", "model", "prompt", "created_at")
+    row = QuerySet(model).filter(pk=task_id).values(*columns).first()
+    return search.Document(source=source, id=task_id, **row) if row else None
 
 
 def _blanks(model: type[ImageTask]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from history import sources
 from history.models import ViewRow
@@ -16,7 +17,8 @@ from history.sources import Picture
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """`pictures` is empty only of what is not finished or failed. `url` is the address of the entry's own page."""
+    """`pictures` is empty only of what is not finished or failed. `url` is the address of the
+    entry's own page, or the one where it is told why there are none."""
 
     source: str
     source_label: str
@@ -30,6 +32,7 @@ class Entry:
     created_at: datetime
     is_favourite: bool
     pictures: Sequence[Picture]
+    explained_at: str = ""
 
     @property
     def key(self) -> str:
@@ -37,7 +40,16 @@ class Entry:
 
     @property
     def url(self) -> str:
+        if self.status != "SUCCESS":
+            return self.explained_at
         return reverse("history:entry", args=[self.source, self.id])
+
+    @property
+    def state(self) -> str:
+        """What stands in the place of its pictures while there are none."""
+        return {"SUCCESS": _("No picture"), "FAILED": _("Failed"), "CANCELLED": _("Cancelled")}.get(
+            self.status, _("Not finished")
+        )
 
 
 def compose(rows: Iterable[ViewRow]) -> list[Entry]:
@@ -59,6 +71,7 @@ def compose(rows: Iterable[ViewRow]) -> list[Entry]:
             created_at=row.created_at,
             is_favourite=row.is_favourite,
             pictures=pictures.get((row.source, row.source_id)) or _only_picture(row),
+            explained_at=known[row.source].explained_at(row.source_id),
         )
         for row in rows
         # A source no longer in the settings stays in the view until the next migrate.

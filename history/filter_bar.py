@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from history import sources
-from history.filters import Filters
+from history.filters import Filters, Status
 from history.models import HistoryEntry
 
 #: Models are looked for among so many of a member's latest entries.
@@ -93,6 +93,11 @@ class FilterBar:
         return [self._choice("model", value, label) for value, label in ordered]
 
     @property
+    def statuses(self) -> list[Choice]:
+        shown = [("", Status.SUCCESS.label), *(s for s in Status.choices if s[0] != "SUCCESS")]
+        return [self._choice("status", value, str(label)) for value, label in shown]
+
+    @property
     def spans(self) -> list[Choice]:
         """The last days, in the reader's time zone."""
         today = timezone.localdate()
@@ -145,6 +150,7 @@ def _day(day: date) -> str:
 _LABELS: dict[str, Callable[[Any], str]] = {
     "source": lambda name: str(sources.load()[name].label),
     "model": _model_name,
+    "status": lambda status: str(Status(status).label),
     "since": lambda day: pgettext("days", "From %(day)s") % {"day": _day(day)},
     "until": lambda day: pgettext("days", "Until %(day)s") % {"day": _day(day)},
     "favourite": lambda _set: _("Favourites"),

@@ -22,7 +22,7 @@ from django.db.models import TextChoices
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 from rest_framework.exceptions import ValidationError
 
 from fluxsite import paging
@@ -39,10 +39,10 @@ FEW_FAVOURITES = 1000
 class Status(TextChoices):
     """What to see. SUCCESS is what is seen without any."""
 
-    SUCCESS = "SUCCESS", _lazy("Pictures")
-    FAILED = "FAILED", _lazy("Failed")
-    CANCELLED = "CANCELLED", _lazy("Cancelled")
-    ALL = "ALL", _lazy("Everything, also what is not finished")
+    SUCCESS = "SUCCESS", gettext_lazy("Pictures")
+    FAILED = "FAILED", gettext_lazy("Failed")
+    CANCELLED = "CANCELLED", gettext_lazy("Cancelled")
+    ALL = "ALL", gettext_lazy("Everything, also what is not finished")
 
 
 @dataclass(frozen=True, kw_only=True)

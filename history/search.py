@@ -240,6 +240,14 @@ class _Sqlite:
             )
         return placed
 
+    def delete(self, cursor: Any, document: Document, position: int) -> None:
+        # A table that keeps no texts has to be told what it had.
+        cursor.execute(
+            f"INSERT INTO {self.words} ({self.words}, rowid, tokens) VALUES ('delete', %s, %s)",
+            [position, " ".join(document.tokens())],
+        )
+        cursor.execute(f"DELETE FROM {TABLE} WHERE position = %s", [position])
+
     def insert_many(self, cursor: Any, documents: Sequence[tuple[int, Document]]) -> None:
         cursor.executemany(self.place, [(at, d.source, d.id) for at, d in documents])
         cursor.executemany(
@@ -318,6 +326,9 @@ class _Postgres:
         cursor.execute(self.place, self._row(position, document))
         return bool(cursor.rowcount == 1)
 
+    def delete(self, cursor: Any, document: Document, position: int) -> None:
+        cursor.execute(f"DELETE FROM {TABLE} WHERE position = %s", [position])
+
     def insert_many(self, cursor: Any, documents: Sequence[tuple[int, Document]]) -> None:
         cursor.executemany(self.place, [self._row(at, document) for at, document in documents])
 
@@ -391,6 +402,23 @@ def add_many(documents: Iterable[Document], *, using: str = DEFAULT_DB_ALIAS) ->
         _index(using).insert_many(cursor, list(free.items()))
     others = [d for d in others if known.get(d.position) != (d.source, d.id)]
     return len(free) + sum(add(document, using=using) for document in others)
+
+
+def forget(document: Document, *, using: str = DEFAULT_DB_ALIAS) -> bool:
+    """Take an entry out of the index, in the caller's transaction: of what is removed for ever,
+    no word stays. `document` is as it was added. False: it is not there."""
+    first = document.position >> _SLOT_BITS << _SLOT_BITS
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"SELECT position FROM {TABLE}"
+            " WHERE position >= %s AND position < %s AND source = %s AND id = %s",
+            [first, first + _SLOTS, document.source, document.id],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            return False
+        _index(using).delete(cursor, document, row[0])
+    return True
 
 
 def _known_among(positions: Sequence[int], *, using: str) -> dict[int, tuple[str, str]]:

@@ -131,6 +131,10 @@ class Source(ABC):
         except KeyError:
             raise ObjectDoesNotExist(entry_id) from None
 
+    def explained_at(self, task_id: str) -> str:
+        """Return the address that says why a task has no pictures, "" if there is none."""
+        return ""
+
     def model_name(self, model: str) -> str:
         """Return how people call the model with that id."""
         return model

@@ -25,6 +25,7 @@ from generation.importing.members import Members
 from generation.importing.reading import Unreadable
 from generation.importing.values import Cells, Row
 from generation.models import TaskImage
+from history import search
 
 BATCH = 1000
 #: Problems told one by one; the others are counted.
@@ -201,7 +202,22 @@ class _Run:
         there = set(ours.values_list("pk", flat=True))
         written = [draft for draft in drafts if draft.task.pk in there]
         TaskImage.objects.bulk_create(self._images(written))
+        self._make_findable(written)
         return written
+
+    def _make_findable(self, drafts: Sequence[Draft]) -> None:
+        search.add_many(
+            search.Document(
+                user_id=draft.task.user_id,
+                source=self._kind.source,
+                id=draft.task.pk,
+                model=draft.task.model,
+                prompt=draft.task.prompt,
+                created_at=draft.task.created_at,
+            )
+            for draft in drafts
+            if draft.task.status == "SUCCESS"
+        )
 
     def _recount(self, drafts: Sequence[Draft]) -> None:
         """Count what was not written. SQLite drops rows that break a rule without a word."""
@@ -322,6 +338,7 @@ class _Run:
             failed = self._tasks.filter(status="FAILED")
             failed.bulk_update([draft.task for draft in fill.ended], self._columns_of_an_end())
             TaskImage.objects.bulk_create(self._images(fill.ended), ignore_conflicts=True)
+            self._make_findable(fill.ended)
         if fill.tasks:
             self._tasks.bulk_update(fill.tasks, ["image_url", "cloud_image_url"])
         unsaved = TaskImage.objects.filter(stored_at=None)

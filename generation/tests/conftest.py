@@ -43,3 +43,15 @@ def webui(request, db, tmp_path):
         for name in ("alice", "bob", "carol"):
             site.add("user", id=f"u-{name}", name=name.title(), email=f"{name.title()}@Example.com")
         yield site
+
+
+@pytest.fixture
+def shelf(settings, tmp_path, db):
+    """A disk of this test's own, as the only storage. Tests that run side by side share the
+    usual one, so whoever looks through all files needs it."""
+    disk = {
+        "BACKEND": "fluxsite.disk.DiskStorage",
+        "OPTIONS": {"location": tmp_path / "disk", "allow_overwrite": True},
+    }
+    settings.STORAGES = {**settings.STORAGES, "default": disk, "local": disk}
+    return tmp_path / "disk"

@@ -21,16 +21,7 @@ from generation.management import progress
 from generation.models import StorageUse, TaskImage, Upload
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UploadFactory
 
-
-@pytest.fixture(autouse=True)
-def shelf(settings, tmp_path, db):
-    """A disk of this test's own, as the only storage."""
-    disk = {
-        "BACKEND": "fluxsite.disk.DiskStorage",
-        "OPTIONS": {"location": tmp_path / "disk", "allow_overwrite": True},
-    }
-    settings.STORAGES = {**settings.STORAGES, "default": disk, "local": disk}
-    return tmp_path / "disk"
+pytestmark = pytest.mark.usefixtures("shelf")
 
 
 def age(shelf, name, *, hours):

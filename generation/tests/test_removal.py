@@ -218,7 +218,7 @@ def test_a_task_whose_late_result_is_asked_for_is_not_removed(make):
 
 
 def test_a_file_that_cannot_be_removed_is_found_by_the_search_for_orphans(
-    make, settings, time_machine
+    shelf, make, settings, time_machine
 ):
     task = make()
     [image] = TaskImage.objects.filter(task_id=task.pk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxsite.paging import Cursor
-from history import sources
+from history import search, sources
 from history.sources import Parameter, Picture
 from history.tests import rows
 
@@ -118,6 +118,7 @@ def several(alice):
     rows.task("flux", alice, id="cat", prompt="a cat & a dog", is_favourite=True)
     rows.task("flux", alice, id="old", prompt="a cat", created_at=rows.NOON.replace(year=2025))
     rows.task("jimeng", alice, id="tea", prompt="茶馆", minutes=1)
+    search.fill()
 
 
 @pytest.mark.usefixtures("several")
@@ -369,3 +370,18 @@ def test_entry_takes_the_same_queries_for_any_number_of_pictures(
 @pytest.mark.parametrize("path", ["/history", "/history/flux/t1"])
 def test_pages_are_only_read(member, path):
     assert member.post(path).status_code == 405
+
+
+def test_what_failed_is_seen_when_it_is_asked_for_and_leads_to_its_explanation(client, alice):
+    failed = rows.task("flux", alice, prompt="a failed lighthouse", status="FAILED")
+    rows.task("midjourney", alice, prompt="a failed tower", status="FAILED", image_url="")
+    rows.task("flux", alice, prompt="a finished one")
+    client.force_login(alice)
+
+    page = client.get("/history?status=FAILED").content.decode()
+
+    assert "a failed lighthouse" in page
+    assert "a failed tower" in page
+    assert "a finished one" not in page
+    assert f'href="/?task={failed.pk}#task-{failed.pk}"' in page
+    assert '<option value="FAILED" selected>' in page

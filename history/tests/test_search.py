@@ -386,3 +386,25 @@ def test_the_prompt_decides_whatever_the_index_says(alice):
 
     assert found(alice, "fox") == []
     assert HistoryEntry.objects.get().created_at - rows.NOON == timedelta()
+
+
+def test_of_what_is_removed_for_ever_no_word_stays(alice):
+    kept = rows.task("flux", alice, prompt="a fox in the snow")
+    gone = rows.task("flux", alice, prompt="a fox at home")
+    search.fill()
+    document = search.Document(
+        user_id=alice.pk,
+        source="flux",
+        id=gone.pk,
+        model=gone.model,
+        prompt=gone.prompt,
+        created_at=gone.created_at,
+    )
+
+    assert search.forget(document) is True
+    assert search.forget(document) is False
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM {search.TABLE}")
+        assert cursor.fetchall() == [(kept.pk,)]
+    assert search.add(document) is True
