@@ -39,7 +39,7 @@ FEW_FAVOURITES = 1000
 class Status(TextChoices):
     """What to see. SUCCESS is what is seen without any."""
 
-    SUCCESS = "SUCCESS", gettext_lazy("Pictures")
+    SUCCESS = "SUCCESS", gettext_lazy("Finished")
     FAILED = "FAILED", gettext_lazy("Failed")
     CANCELLED = "CANCELLED", gettext_lazy("Cancelled")
     ALL = "ALL", gettext_lazy("Everything, also what is not finished")
