@@ -73,8 +73,9 @@ Database = Sqlite | Postgres
 
 
 @contextlib.contextmanager
-def made() -> Iterator[list[Database]]:
-    """Make an empty migrated database of each kind there is."""
+def made(label: str = "") -> Iterator[list[Database]]:
+    """Make an empty migrated database of each kind there is. A label tells apart two that are
+    wanted at a time."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         databases: list[Database] = [Sqlite(directory=Path(directory) / "sqlite")]
         try:
@@ -82,7 +83,7 @@ def made() -> Iterator[list[Database]]:
         except psycopg.OperationalError:
             print(f"No PostgreSQL answers at {POSTGRES}: SQLite alone is measured.")
         else:
-            name = f"fluxsite_bench_{os.getpid()}"
+            name = f"fluxsite_bench_{os.getpid()}{label}"
             stack.enter_context(_created(name))
             databases.append(Postgres(directory=Path(directory) / "postgresql", database=name))
         for database in databases:

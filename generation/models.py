@@ -161,7 +161,9 @@ class ImageTask(models.Model):
 
 def _history_indexes(table: str) -> list[models.Index]:
     """Return what the pages of the history are read from, the same on every table: a member's
-    entries, those they marked, and everybody's. Their conditions are those of the view."""
+    entries, those they marked, those of a model, and everybody's tasks. Their conditions are
+    those of the views, word for word (history/view.py)."""
+    shown = Q(trashed_at__isnull=True)
     entries = Q(status="SUCCESS", trashed_at__isnull=True)
     newest = ["-created_at", "-id"]
     return [
@@ -171,7 +173,11 @@ def _history_indexes(table: str) -> list[models.Index]:
             condition=entries & Q(is_favourite=True),
             name=f"idx_{table}_favourites"[:30],
         ),
-        models.Index(fields=newest, condition=entries, name=f"idx_{table}_all"),
+        models.Index(
+            fields=["user", "model", *newest], condition=entries, name=f"idx_{table}_model"
+        ),
+        # Not of entries alone: without statistics SQLite would sooner collect all of a status.
+        models.Index(fields=newest, condition=shown, name=f"idx_{table}_all"),
         # What is thrown away after its thirty days.
         models.Index(
             fields=["trashed_at"],

@@ -114,14 +114,16 @@ def page_of(*, user: Any, filters: Filters, asked: paging.Asked) -> paging.Page[
         since=_start_of(filters.since) if filters.since else None,
         until=_end_of(filters.until) if filters.until else None,
     )
-    return search.paginate(_narrowed(filters), query=query, scope=scope, asked=asked)
+    return search.paginate(_of_all(filters), query=query, scope=scope, asked=asked)
 
 
 def entries_of(*, user: Any, filters: Filters) -> HistoryEntryQuerySet:
     """Return what passes the filters, whatever its text: see `page_of`."""
-    entries = _narrowed(filters)
-    if filters.member != EVERYBODY:
-        entries = entries.for_user(_member(user, filters))
+    if filters.member == EVERYBODY:
+        entries = _of_all(filters)
+    else:
+        entries = (HistoryEntry if filters.shows_only_entries else HistoryTask).objects.all()
+        entries = _narrowed(entries, filters).for_user(_member(user, filters))
     if filters.since:
         entries = entries.filter(created_at__gte=_start_of(filters.since))
     if filters.until:
@@ -129,9 +131,13 @@ def entries_of(*, user: Any, filters: Filters) -> HistoryEntryQuerySet:
     return entries
 
 
-def _narrowed(filters: Filters) -> HistoryEntryQuerySet:
+def _of_all(filters: Filters) -> HistoryEntryQuerySet:
     """Return what passes the filters, of all members and times."""
-    entries = (HistoryEntry if filters.shows_only_entries else HistoryTask).objects.all()
+    tasks = HistoryTask.objects.all()
+    return _narrowed(tasks.finished() if filters.shows_only_entries else tasks, filters)
+
+
+def _narrowed(entries: HistoryEntryQuerySet, filters: Filters) -> HistoryEntryQuerySet:
     if filters.status in (Status.FAILED, Status.CANCELLED):
         entries = entries.filter(status=filters.status)
     if filters.source:

@@ -35,7 +35,7 @@ from django.db import connections, router, transaction
 from django.db.utils import DEFAULT_DB_ALIAS
 
 from fluxsite import paging
-from history.models import HistoryEntry, ViewRow
+from history.models import HistoryTask, ViewRow
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +176,11 @@ class Document:
         """Return its tokens. Each bears its member's mark: a search then costs what it finds
         of the member's own, however common a word is with others."""
         own = [_of_source(self.source), _of_model(self.model), *tokens_of(self.prompt)]
-        return _marked(self.user_id, own)
+        return marked(self.user_id, own)
 
 
-def _marked(user_id: int, tokens: Iterable[str]) -> list[str]:
+def marked(user_id: int, tokens: Iterable[str]) -> list[str]:
+    """Return tokens with the mark of their member."""
     return [f"{user_id}_{token}" for token in tokens]
 
 
@@ -201,7 +202,7 @@ class Place(NamedTuple):
 
 
 # ---------------------------------------------------------------- the two indexes
-class _Sqlite:
+class SqliteIndex:
     """A table of places, and the tokens in a full-text table with the same row numbers, which
     keeps no texts and gives what it finds in the order of these numbers, from either end."""
 
@@ -262,7 +263,7 @@ class _Sqlite:
         return list(cursor.fetchall())
 
 
-class _Postgres:
+class PostgresIndex:
     """A table of places with their tokens as numbers, in an inverted index (GIN).
 
     Such an index gives all there is of a token, in no order. So a token bears a mark of its
@@ -333,7 +334,7 @@ class _Postgres:
         cursor.executemany(self.place, [self._row(at, document) for at, document in documents])
 
     def find(self, cursor: Any, tokens: list[str], *, low: int, high: int, most: int) -> list[Any]:
-        wanted = [self._number(token) for token in tokens]
+        wanted = [self.number(token) for token in tokens]
         cursor.execute(
             f"SELECT * FROM {self.function}(%s::bigint[], %s, %s, %s)",
             [wanted, low, high, most],
@@ -341,20 +342,27 @@ class _Postgres:
         return list(cursor.fetchall())
 
     def _row(self, position: int, document: Document) -> tuple[Any, ...]:
-        span = (position >> self.SPAN_BITS) % self.SPANS << self.HASH_BITS
-        tokens = [span + self._number(token) for token in document.tokens()]
+        mark = self.mark(position)
+        tokens = [mark + self.number(token) for token in document.tokens()]
         return position, document.source, document.id, tokens
 
-    def _number(self, token: str) -> int:
+    def mark(self, position: int) -> int:
+        """Return what a position's time adds to the numbers of its tokens."""
+        return (position >> self.SPAN_BITS) % self.SPANS << self.HASH_BITS
+
+    def number(self, token: str) -> int:
         """Return a token as a number. Two that have the same are told apart by the prompt."""
         digest = blake2b(token.encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> (64 - self.HASH_BITS)
 
 
-_INDEXES: dict[str, _Sqlite | _Postgres] = {"sqlite": _Sqlite(), "postgresql": _Postgres()}
+_INDEXES: dict[str, SqliteIndex | PostgresIndex] = {
+    "sqlite": SqliteIndex(),
+    "postgresql": PostgresIndex(),
+}
 
 
-def _index(using: str) -> _Sqlite | _Postgres:
+def index_of(using: str) -> SqliteIndex | PostgresIndex:
     return _INDEXES[connections[using].vendor]
 
 
@@ -364,7 +372,7 @@ def add(document: Document, *, using: str = DEFAULT_DB_ALIAS) -> bool:
 
     False: it was there already.
     """
-    index = _index(using)
+    index = index_of(using)
     first = document.position
     with connections[using].cursor() as cursor:
         for position in _places_near(first):
@@ -399,7 +407,7 @@ def add_many(documents: Iterable[Document], *, using: str = DEFAULT_DB_ALIAS) ->
         else:
             free[position] = document
     with connections[using].cursor() as cursor:
-        _index(using).insert_many(cursor, list(free.items()))
+        index_of(using).insert_many(cursor, list(free.items()))
     others = [d for d in others if known.get(d.position) != (d.source, d.id)]
     return len(free) + sum(add(document, using=using) for document in others)
 
@@ -455,7 +463,7 @@ class Scope:
     def tokens(self, query: Query) -> list[str]:
         own = [_of_source(self.source)] if self.source else []
         own += [_of_model(self.model)] if self.model else []
-        return _marked(self.user_id, [*query.tokens, *own])
+        return marked(self.user_id, [*query.tokens, *own])
 
 
 def paginate(
@@ -485,7 +493,8 @@ def _newest(
     while query.tokens:
         with connections[using].cursor() as db:
             places = [
-                Place(*row) for row in _index(using).find(db, tokens, low=low, high=high, most=most)
+                Place(*row)
+                for row in index_of(using).find(db, tokens, low=low, high=high, most=most)
             ]
         rows = _rows_at(places, entries)
         found += [
@@ -556,7 +565,7 @@ def fill(*, seconds: float = float("inf"), using: str = DEFAULT_DB_ALIAS) -> Fil
     end = time.monotonic() + seconds
     seen = added = 0
     place = _state(using)
-    entries = HistoryEntry.objects.using(using)
+    entries = HistoryTask.objects.using(using).finished()
     while True:
         cursor = paging.Cursor.decode(place) if place else None
         page = paging.paginate(
@@ -638,13 +647,13 @@ def after_migrate(*, using: str, apps: Apps = current_apps, **kwargs: Any) -> No
     try:
         apps.get_model("history", "HistoryEntry")
     except LookupError:
-        _run(_index(using).drop, using=using)
+        _run(index_of(using).drop, using=using)
         _run((f"DROP TABLE IF EXISTS {STATE}",), using=using)
         return
     make(using=using)
     if "plan" not in kwargs:
         clear(using=using)
-    if is_complete(using=using) or HistoryEntry._meta.db_table not in _views(using):
+    if is_complete(using=using) or HistoryTask._meta.db_table not in _views(using):
         return
     if not fill(seconds=MIGRATE_SECONDS, using=using).finished:
         logger.warning(
@@ -661,7 +670,7 @@ def _views(using: str) -> list[str]:
 
 def make(*, using: str = DEFAULT_DB_ALIAS) -> None:
     """Make the index, empty, unless it is there in this version."""
-    index = _index(using)
+    index = index_of(using)
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute(
             f"CREATE TABLE IF NOT EXISTS {STATE}"
@@ -681,7 +690,7 @@ def make(*, using: str = DEFAULT_DB_ALIAS) -> None:
 
 def clear(*, using: str = DEFAULT_DB_ALIAS) -> None:
     """Forget everything, so that `fill` begins anew."""
-    _run(_index(using).clear, using=using)
+    _run(index_of(using).clear, using=using)
     with connections[using].cursor() as cursor:
         cursor.execute(f"UPDATE {STATE} SET place = '', finished = %s", [False])
 
