@@ -425,7 +425,7 @@ def forget(document: Document, *, using: str = DEFAULT_DB_ALIAS) -> bool:
         row = cursor.fetchone()
         if row is None:
             return False
-        _index(using).delete(cursor, document, row[0])
+        index_of(using).delete(cursor, document, row[0])
     return True
 
 
