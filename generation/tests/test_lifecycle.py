@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.utils import timezone
 
+from fluxsite.paging import Asked
 from generation import catalogue, channel, intake, lifecycle, polling
 from generation.fetching import Hosts
 from generation.models import FluxTask, TaskImage
@@ -19,6 +21,7 @@ from generation.providers.base import (
     Unavailable,
 )
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UploadFactory
+from history import filters
 
 SCHNELL = "fal-ai/flux-1/schnell"
 
@@ -332,6 +335,28 @@ def test_a_picture_that_is_ready_at_the_deadline_is_still_taken(alice, work, dra
 
     task.refresh_from_db()
     assert task.status == "SUCCESS"
+
+
+# ---------------------------------------------------------------- found again
+def test_a_task_is_found_by_its_words_as_soon_as_it_is_delivered(alice, bob):
+    task = FluxTaskFactory(user=alice, at_provider=True, prompt="雪山 and a fox")
+    words = filters.Filters(text="fox 雪山")
+    pages = []
+
+    for user in (alice, alice, bob):
+        page = filters.page_of(user=user, filters=words, asked=Asked())
+        pages.append([row.source_id for row in page.rows])
+        lifecycle.deliver(task=task, result=result(), now=timezone.now())
+
+    assert pages == [[], [task.pk], []]
+
+
+def test_a_delivery_takes_the_same_statements_for_any_prompt(alice, django_assert_num_queries):
+    # The task, its pictures, and the words: on SQLite in two tables. Around them a transaction.
+    for prompt in ("fox", "雪山 and a fox " * 50):
+        task = FluxTaskFactory(user=alice, at_provider=True, prompt=prompt)
+        with django_assert_num_queries(6 if connection.vendor == "sqlite" else 5):
+            lifecycle.deliver(task=task, result=result(), now=timezone.now())
 
 
 # ---------------------------------------------------------------- ends

@@ -7,39 +7,72 @@ member ever made instead: the same rows, ten thousand times later. No other test
 from __future__ import annotations
 
 import random
+import re
+from typing import Any, NamedTuple
 
 import pytest
-from django.db import connection
+from django.contrib.auth.models import User
+from django.db import connection, transaction
 
-from fluxsite.paging import Asked, Cursor, paginate
+from fluxsite.paging import Asked, Cursor
+from history import filters, search
+from history.filters import Filters
 from history.models import HistoryEntry
 from history.tests import rows
 
 SOURCES = ["flux", "midjourney", "jimeng"]
+# For the sake of the database; what is in it is made by `cast`.
+pytestmark = pytest.mark.django_db
+
+TABLES = ["flux_tasks", "mj_tasks", "dreamwork_tasks"]
 INDEXES = ["idx_flux_tasks_history", "idx_mj_tasks_history", "idx_dreamwork_tasks_history"]
 DEEP = Cursor(created_at=rows.NOON, id="jimeng-000500")
 
 
-@pytest.fixture
-def full_tables(alice, bob):
+class Cast(NamedTuple):
+    alice: Any
+    bob: Any
+    staff: Any
+
+
+@pytest.fixture(scope="module", params=["with statistics", "without"])
+def cast(request, django_db_setup, django_db_blocker):
     """Alice has few entries and Bob most of them. None lie in the order of time, because
     rows that do can make a bad plan look good. Trash makes the index of the history the
-    shortest way by far, or the choice between it and a longer one would be a toss-up."""
-    for source in SOURCES:
-        tasks = [rows.build(source, alice, minutes=minutes) for minutes in range(-200, 200)]
-        tasks += [
-            rows.build(source, alice, minutes=minutes, trashed_at=rows.NOON)
-            for minutes in range(-600, 600)
-        ]
-        tasks += [rows.build(source, bob, minutes=minutes) for minutes in range(-1000, 1000)]
-        random.Random(1).shuffle(tasks)
-        rows.model(source).objects.bulk_create(tasks)
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+    shortest way by far, or the choice between it and a longer one would be a toss-up.
+
+    SQLite has no statistics until somebody says ANALYZE; PostgreSQL sees to it by itself. They
+    are made once for all tests here, which only read."""
+    if request.param == "without" and connection.vendor == "postgresql":
+        pytest.skip("PostgreSQL always has statistics")
+    with django_db_blocker.unblock(), transaction.atomic():
+        members = Cast(*(User.objects.create(username=name) for name in Cast._fields))
+        for source in SOURCES:
+            tasks = [rows.build(source, members.alice, minutes=m) for m in range(-200, 200)]
+            tasks += [
+                rows.build(source, members.alice, minutes=minutes, trashed_at=rows.NOON)
+                for minutes in range(-600, 600)
+            ]
+            tasks += [
+                rows.build(source, members.bob, minutes=minutes, is_favourite=minutes % 3 == 0)
+                for minutes in range(-1000, 1000)
+            ]
+            tasks += [
+                rows.build(source, members.bob, minutes=minutes, status="FAILED")
+                for minutes in range(-400, 400)
+            ]
+            random.Random(1).shuffle(tasks)
+            rows.model(source).objects.bulk_create(tasks)
+        search.fill()
+        if request.param == "with statistics":
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+        yield members
+        transaction.set_rollback(True)
 
 
-def plan_of(entries, asked):
-    """Return the plan of the very statement that fetches a page."""
+def plans_of(user, asked=None, **chosen):
+    """Return the plans of the very statements that fetch a page."""
     statements = []
 
     def keep(execute, sql, params, many, context):
@@ -47,57 +80,125 @@ def plan_of(entries, asked):
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(keep):
-        paginate(entries, asked=asked, id_field="source_id")
-    [(sql, params)] = statements
+        filters.page_of(user=user, filters=Filters(**chosen), asked=asked or Asked())
     explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+    plans = []
     with connection.cursor() as cursor:
-        cursor.execute(f"{explain} {sql}", params)
-        return "\n".join(str(line[-1]) for line in cursor.fetchall())
+        for sql, params in statements:
+            cursor.execute(f"{explain} {sql}", params)
+            plans.append("\n".join(str(line[-1]) for line in cursor.fetchall()))
+    return plans
 
 
 MERGE = {"sqlite": "MERGE (UNION ALL)", "postgresql": "Merge Append"}
 SORT = {"sqlite": "TEMP B-TREE", "postgresql": "Sort  ("}
+READS_ALL = {"sqlite": "SCAN", "postgresql": "Seq Scan"}
 
 
-@pytest.mark.usefixtures("full_tables")
-@pytest.mark.parametrize("asked", [Asked(), Asked(cursor=DEEP)], ids=["top", "deep"])
-def test_a_page_is_merged_from_the_three_indexes(alice, asked):
-    plan = plan_of(HistoryEntry.objects.for_user(alice), asked)
-
+def assert_merged(plan):
     assert MERGE[connection.vendor] in plan, plan
     assert SORT[connection.vendor] not in plan, plan
+
+
+at_any_depth = pytest.mark.parametrize("asked", [Asked(), Asked(cursor=DEEP)], ids=["top", "deep"])
+
+
+@at_any_depth
+def test_a_page_is_merged_from_the_three_indexes(cast, asked):
+    [plan] = plans_of(cast.alice, asked)
+
+    assert_merged(plan)
     assert [index for index in INDEXES if index in plan] == INDEXES, plan
 
 
-@pytest.mark.usefixtures("full_tables")
-@pytest.mark.parametrize("asked", [Asked(), Asked(cursor=DEEP)], ids=["top", "deep"])
-def test_a_member_who_made_nearly_everything_causes_no_sort(bob, asked):
-    plan = plan_of(HistoryEntry.objects.for_user(bob), asked)
+@at_any_depth
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"favourite": True},
+        {"model": "midjourney"},
+        {"since": rows.NOON.date()},
+        {"until": rows.NOON.date()},
+        {"since": rows.NOON.date(), "until": rows.NOON.date()},
+        {"status": "ALL"},
+        {"status": "FAILED"},
+        {"status": "FAILED", "since": rows.NOON.date()},
+        {"favourite": True, "since": rows.NOON.date()},
+    ],
+    ids=str,
+)
+def test_a_member_who_made_nearly_everything_causes_no_sort(cast, asked, chosen):
+    [plan] = plans_of(cast.bob, asked, **chosen)
 
-    assert MERGE[connection.vendor] in plan, plan
-    assert SORT[connection.vendor] not in plan, plan
+    assert_merged(plan)
 
 
-@pytest.mark.usefixtures("full_tables")
-@pytest.mark.parametrize("asked", [Asked(), Asked(cursor=DEEP)], ids=["top", "deep"])
-def test_a_page_of_one_source_is_read_without_a_sort(alice, asked):
-    plan = plan_of(HistoryEntry.objects.for_user(alice).source("jimeng"), asked)
+@at_any_depth
+@pytest.mark.parametrize("chosen", [{}, {"status": "ALL"}], ids=str)
+def test_everybodys_page_is_merged_for_staff(cast, asked, chosen):
+    [plan] = plans_of(cast.staff, asked, member="all", **chosen)
+
+    assert_merged(plan)
+
+
+@at_any_depth
+def test_a_page_of_one_source_is_read_without_a_sort(cast, asked):
+    [plan] = plans_of(cast.alice, asked, source="jimeng")
 
     assert "idx_dreamwork_tasks_history" in plan, plan
     assert SORT[connection.vendor] not in plan, plan
 
 
-@pytest.mark.usefixtures("full_tables")
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's own words")
-def test_sqlite_starts_reading_at_the_cursor(alice):
-    plan = plan_of(HistoryEntry.objects.for_user(alice), Asked(cursor=DEEP))
+@pytest.mark.parametrize(
+    ("chosen", "start"),
+    [
+        ({}, "_history (user_id=? AND created_at<?)"),
+        ({"favourite": True}, "_favourites (user_id=? AND created_at<?)"),
+        ({"model": "m"}, "_model (user_id=? AND model=? AND created_at<?)"),
+        ({"status": "ALL"}, "_user_id (user_id=? AND created_at<?)"),
+    ],
+    ids=str,
+)
+def test_sqlite_starts_reading_at_the_cursor(cast, chosen, start):
+    [plan] = plans_of(cast.bob, Asked(cursor=DEEP), **chosen)
 
-    assert plan.count("(user_id=? AND created_at<?)") == 3, plan
+    assert plan.count(start) == 3, plan
 
 
-@pytest.mark.usefixtures("full_tables")
-def test_one_entry_is_found_by_the_primary_key_of_its_table(alice):
-    statement = HistoryEntry.objects.for_user(alice).source("flux").filter(source_id="flux-000001")
+def test_what_a_search_finds_is_read_by_primary_keys(cast):
+    found, read = plans_of(cast.bob, text="lighthouse")
+
+    if connection.vendor == "sqlite":
+        assert "TEMP B-TREE" not in found
+        assert "SEARCH place USING INTEGER PRIMARY KEY" in found
+        assert [f"autoindex_{table}" in read for table in TABLES] == [True] * 3, read
+    else:
+        assert read.count("Index Cond: ((id)") == 3, read
+    assert READS_ALL[connection.vendor] not in read, read
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's index gives an order")
+def test_postgres_looks_tokens_up(cast):
+    """The function hides its plan, so here it is without."""
+    definition = search.PostgresIndex.create[-1]
+    body = definition.partition("$$")[2].rpartition("$$")[0]
+    for name, value in {"wanted": "ARRAY[1,2]::bigint[]", "low": "0", "high": str(1 << 62)}.items():
+        body = re.sub(rf"\b{name}\b", value, body)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {re.sub('LIMIT most', 'LIMIT 30', body)}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert "Bitmap Index Scan on history_search_tokens" in plan, plan
+    assert "BitmapAnd" not in plan, plan
+
+
+def test_one_entry_is_found_by_the_primary_key_of_its_table(cast):
+    statement = (
+        HistoryEntry.objects.for_user(cast.alice).source("flux").filter(source_id="flux-000001")
+    )
 
     plan = statement.order_by().explain()
 

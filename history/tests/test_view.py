@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, models, transaction
 from django.db.migrations import Migration
 
 from history import sources, view
-from history.models import HistoryEntry
+from history.models import HistoryEntry, HistoryTask
 from history.tests import rows
 
 ALL = ["flux", "midjourney", "jimeng"]
@@ -45,8 +45,9 @@ def test_view_has_the_columns_of_the_specification_and_a_few_more(db):
     ]
 
 
-def test_model_has_exactly_the_columns_of_the_view():
-    columns = {field.column for field in HistoryEntry._meta.fields}
+@pytest.mark.parametrize("model", [HistoryEntry, HistoryTask])
+def test_model_has_exactly_the_columns_of_the_view(model):
+    columns = {field.column for field in model._meta.fields}
 
     assert columns == set(sources.COLUMNS)
 
@@ -109,6 +110,28 @@ def test_what_is_no_finished_picture_is_no_entry(alice, source, fields):
     rows.task(source, alice, **fields)
 
     assert list(HistoryEntry.objects.all()) == []
+
+
+@pytest.mark.parametrize("source", ALL)
+@pytest.mark.parametrize("status", ["SUCCESS", "FAILED", "CANCELLED"])
+def test_tasks_are_there_whatever_became_of_them(alice, source, status):
+    rows.task(source, alice, id="t1", status=status, image_url="")
+    rows.task(source, alice, id="t2", status=status, trashed_at=rows.NOON)
+
+    [task] = HistoryTask.objects.all()
+
+    assert (task.key, task.status, task.image_url) == (f"{source}:t1", status, "")
+    assert list(HistoryTask.objects.finished()) == []
+
+
+def test_finished_tasks_are_the_entries(alice):
+    for minutes, fields in enumerate([{}, {"status": "FAILED"}, {"image_url": ""}, {}]):
+        rows.task("jimeng", alice, minutes=minutes, **fields)
+
+    entries = list(HistoryEntry.objects.values_list())
+
+    assert len(entries) == 2
+    assert list(HistoryTask.objects.finished().values_list()) == entries
 
 
 def test_entries_of_a_member_are_only_theirs(alice, bob):
