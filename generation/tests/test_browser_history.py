@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from conftest import PASSWORD
 from generation.models import FluxTask
 from generation.tests.factories import FluxTaskFactory, JimengTaskFactory, TaskImageFactory
-from history import exports
+from history import exports, search
 from history.marks import Name
 from history.models import Export, Feedback
 
@@ -57,6 +57,7 @@ def draw(alice):
             for position in range(pictures):
                 TaskImageFactory(user=alice, task=task, position=position)
             made.append(task)
+        search.fill()
         return made
 
     return entries
@@ -441,7 +442,7 @@ def test_the_trash_gives_back_and_deletes_for_ever(go, draw):
 
 
 # ---------------------------------------------------------------- shape
-@pytest.mark.parametrize("path", ["/history", "/history?text=x&favourite=1", "/history/trash"])
+@pytest.mark.parametrize("path", ["/history", "/history?text=two&favourite=1", "/history/trash"])
 def test_a_phone_never_scrolls_sideways(go, draw, path):
     draw("x" * 300, "two", is_favourite=True)
     draw("thrown away", trashed_at=timezone.now())
