@@ -19,7 +19,7 @@ import os
 import random
 import sys
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import django
@@ -223,7 +223,8 @@ def drawn(source: str, count: int, *, number: int, model_name: str, first_member
         f" {model_name.format(model=chance(4))} AS model,"
         f" {chance(5)} % {POOL} AS prompt_number, {chance(6)} AS chance,"
         f" {created_at} AS created_at,"
-        f" ({milliseconds} << 16) + (i * 3 + {number}) % 65536 AS position"
+        # No two are of one millisecond and have one number in it.
+        f" ({milliseconds} << 16) + i % 21845 * 3 + {number} AS position"
         f" FROM {series} AS numbers"
     )
 
@@ -292,23 +293,25 @@ def fill_index(prompts: list[str]) -> None:
 
 
 def fill_numbers(index: search.PostgresIndex, tokens: list[list[str]]) -> None:
-    numbers: dict[str, int] = {}
+    number_of = lru_cache(1 << 20)(index.number)
+    execute("DROP INDEX history_search_tokens", "CREATE INDEX ON placed (position)")
+    last = 0
     with connection.cursor() as cursor:
-        cursor.execute("SELECT * FROM placed ORDER BY position")
-        rows = cursor.fetchall()
-    execute("DROP INDEX history_search_tokens")
-    with (
-        connection.cursor() as cursor,
-        cursor.copy("COPY history_search (position, tokens, source, id) FROM STDIN") as copy,
-    ):
-        for position, source, id_, member, prompt, model in rows:
-            mark = index.mark(position)
-            own = []
-            for token in search.marked(member, [*facets_of(source, model), *tokens[prompt]]):
-                if token not in numbers:
-                    numbers[token] = index.number(token)
-                own.append(mark + numbers[token])
-            copy.write_row((position, own, source, id_))
+        while True:
+            cursor.execute(
+                "SELECT * FROM placed WHERE position > %s ORDER BY position LIMIT 200000", [last]
+            )
+            rows = cursor.fetchall()
+            if not rows:
+                break
+            last = rows[-1][0]
+            statement = "COPY history_search (position, tokens, source, id) FROM STDIN"
+            with cursor.copy(statement) as copy:
+                for position, source, id_, member, prompt, model in rows:
+                    mark = index.mark(position)
+                    own = search.marked(member, [*facets_of(source, model), *tokens[prompt]])
+                    numbers = [mark + number_of(token) for token in own]
+                    copy.write_row((position, numbers, source, id_))
     execute(index.create[1])
 
 

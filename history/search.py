@@ -521,9 +521,12 @@ def _place_in_list(row: ViewRow) -> tuple[datetime, str]:
 
 
 def _rows_at(places: Sequence[Place], entries: Any) -> list[ViewRow]:
-    keys = {(place.source, place.id) for place in places}
+    keys = {(place.position >> _SLOT_BITS, place.source, place.id) for place in places}
     rows = entries.filter(source_id__in=[place.id for place in places]) if places else []
-    return [row for row in rows if (row.source, row.source_id) in keys]
+    # An entry whose time was changed has two places, the older one in vain.
+    return [
+        row for row in rows if (_milliseconds(row.created_at), row.source, row.source_id) in keys
+    ]
 
 
 def walk(entries: Any, *, query: Query, asked: paging.Asked) -> paging.Page[ViewRow]:

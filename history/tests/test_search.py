@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from fluxsite.paging import Asked
+from fluxsite.paging import Asked, Cursor
 from history import filters, search
 from history.filters import Filters
 from history.models import HistoryEntry
@@ -175,6 +175,18 @@ def test_a_prompt_that_was_changed_is_not_found_by_its_old_words(alice):
     assert found(alice, "fox") == []
 
 
+def test_an_entry_whose_time_was_changed_is_found_once_and_in_its_new_place(alice):
+    task = rows.task("jimeng", alice, id="t1", prompt="fox")
+    rows.task("jimeng", alice, id="t2", minutes=5, prompt="fox")
+    search.fill()
+
+    task.created_at += timedelta(minutes=9)
+    task.save()
+    search.fill()
+
+    assert found(alice, "fox") == ["t1", "t2"]
+
+
 def test_entries_that_come_late_are_found_in_the_order_of_time(alice):
     for minutes in (3, 1, 2):
         rows.task("midjourney", alice, id=f"t{minutes}", minutes=minutes, prompt="fox")
@@ -192,6 +204,26 @@ def test_a_search_reads_past_what_may_not_be_shown(alice):
         rows.model("flux").objects.filter(pk=f"t{minutes}").update(trashed_at=trashed)
 
     assert found(alice, "fox") == ["t2", "t1", "t0"]
+
+
+def test_entries_of_one_moment_are_paged_in_the_order_of_their_ids(alice, monkeypatch):
+    """In the index they lie in any order."""
+    monkeypatch.setattr(search, "_SPARE", 1)
+    for number in range(20):
+        moment = rows.NOON + timedelta(microseconds=number // 5)
+        rows.task("jimeng", alice, id=f"t{number:02}", prompt="fox", created_at=moment)
+    rows.task("jimeng", alice, id="older", prompt="fox", minutes=-1)
+    search.fill()
+
+    pages, cursor = [], None
+    while not pages or cursor:
+        asked = Asked(limit=4, cursor=cursor)
+        page = filters.page_of(user=alice, filters=Filters(text="fox"), asked=asked)
+        pages.append([row.source_id for row in page.rows])
+        cursor = Cursor.decode(page.next_cursor) if page.next_cursor else None
+
+    newest_first = [*(f"t{number:02}" for number in reversed(range(20))), "older"]
+    assert pages == [newest_first[start : start + 4] for start in range(0, 21, 4)]
 
 
 @pytest.mark.parametrize("favourites", [1, 3])
