@@ -52,12 +52,14 @@ class SketchSource(sources.Source):
             for sketch in Sketch.objects.filter(pk__in=ids)
         }
 
-    def details(self, entry_id):
-        sketch = Sketch.objects.get(pk=entry_id)
-        return Details(
-            parameters=(Parameter(name="pencil", label="Pencil", value=sketch.model),),
-            seconds=None,
-        )
+    def details_of(self, ids):
+        return {
+            sketch.pk: Details(
+                parameters=(Parameter(name="pencil", label="Pencil", value=sketch.model),),
+                seconds=None,
+            )
+            for sketch in Sketch.objects.filter(pk__in=ids)
+        }
 
 
 @pytest.fixture
@@ -65,13 +67,15 @@ def fourth(transactional_db, settings):
     with connection.schema_editor() as editor:
         editor.create_model(Sketch)
     three = settings.HISTORY_SOURCES
-    settings.HISTORY_SOURCES = [*three, "history.tests.test_fourth_source.SketchSource"]
-    view.after_migrate(using="default")
-    yield
-    settings.HISTORY_SOURCES = three
-    view.after_migrate(using="default")
-    with connection.schema_editor() as editor:
-        editor.delete_model(Sketch)
+    try:
+        settings.HISTORY_SOURCES = [*three, "history.tests.test_fourth_source.SketchSource"]
+        view.after_migrate(using="default")
+        yield
+    finally:
+        settings.HISTORY_SOURCES = three
+        view.after_migrate(using="default")
+        with connection.schema_editor() as editor:
+            editor.delete_model(Sketch)
 
 
 def sketch(user, **fields):
