@@ -161,10 +161,11 @@ class ImageTask(models.Model):
 
 def _history_indexes(table: str) -> list[models.Index]:
     """Return what the pages of the history are read from, the same on every table: a member's
-    entries, those they marked, those of a model, and everybody's tasks. Their conditions are
-    those of the views, word for word (history/view.py)."""
+    entries, those they marked, those of a model, what failed, and everybody's tasks. Their
+    conditions are those of the views, word for word (history/view.py)."""
     shown = Q(trashed_at__isnull=True)
     entries = Q(status="SUCCESS", trashed_at__isnull=True)
+    unmade = ~Q(status__in=["SUCCESS", "PENDING", "IN_QUEUE", "IN_PROGRESS"]) & shown
     newest = ["-created_at", "-id"]
     return [
         models.Index(fields=["user", *newest], condition=entries, name=f"idx_{table}_history"),
@@ -175,6 +176,11 @@ def _history_indexes(table: str) -> list[models.Index]:
         ),
         models.Index(
             fields=["user", "model", *newest], condition=entries, name=f"idx_{table}_model"
+        ),
+        models.Index(
+            fields=["user", "status", *newest],
+            condition=unmade,
+            name=f"idx_{table}_failures"[:30],
         ),
         # Not of entries alone: without statistics SQLite would sooner collect all of a status.
         models.Index(fields=newest, condition=shown, name=f"idx_{table}_all"),

@@ -27,7 +27,13 @@ from rest_framework.exceptions import ValidationError
 
 from fluxsite import paging
 from history import search, sources
-from history.models import HistoryEntry, HistoryEntryQuerySet, HistoryTask, ViewRow
+from history.models import (
+    HistoryEntry,
+    HistoryEntryQuerySet,
+    HistoryFailure,
+    HistoryTask,
+    ViewRow,
+)
 
 MAX_MODEL = 100
 #: What `member` says instead of a name.
@@ -122,13 +128,20 @@ def entries_of(*, user: Any, filters: Filters) -> HistoryEntryQuerySet:
     if filters.member == EVERYBODY:
         entries = _of_all(filters)
     else:
-        entries = (HistoryEntry if filters.shows_only_entries else HistoryTask).objects.all()
-        entries = _narrowed(entries, filters).for_user(_member(user, filters))
+        view = _VIEWS.get(filters.status, HistoryEntry)
+        entries = _narrowed(view.objects.all(), filters).for_user(_member(user, filters))
     if filters.since:
         entries = entries.filter(created_at__gte=_start_of(filters.since))
     if filters.until:
         entries = entries.filter(created_at__lt=_end_of(filters.until))
     return entries
+
+
+_VIEWS: Mapping[str, type[ViewRow]] = {
+    Status.FAILED.value: HistoryFailure,
+    Status.CANCELLED.value: HistoryFailure,
+    Status.ALL.value: HistoryTask,
+}
 
 
 def _of_all(filters: Filters) -> HistoryEntryQuerySet:

@@ -74,6 +74,15 @@ class HistoryEntry(ViewRow):
         verbose_name_plural = _("history entries")
 
 
+class HistoryFailure(ViewRow):
+    """A task that failed or was cancelled: to be asked for by `status`."""
+
+    class Meta(ViewRow.Meta):
+        db_table = view.FAILURES
+        verbose_name = _("failure of the history")
+        verbose_name_plural = _("failures of the history")
+
+
 class HistoryTask(ViewRow):
     """A task that is not in the trash, finished or not."""
 

@@ -1,7 +1,7 @@
 """The SQL view `unified_image_history`: dropped before every migration, made after it.
 
-Beside it lies `unified_image_tasks`, the same with what has failed, was cancelled or is not
-finished. A view that lies there while its tables are migrated is broken by them, differently on each
+Beside it lie `unified_image_failures`, the same of what failed or was cancelled, and
+`unified_image_tasks`, of all that is not in the trash. A view that lies there while its tables are migrated is broken by them, differently on each
 database (docs/adr/0002). So no migration makes it. Its SQL is compiled from the querysets
 of the sources, in the dialect of the database and in the shape that lets the database merge
 the tables from their indexes instead of sorting everything a member ever made
@@ -25,11 +25,16 @@ from history import sources
 logger = logging.getLogger(__name__)
 
 NAME = "unified_image_history"
+FAILURES = "unified_image_failures"
 TASKS = "unified_image_tasks"
 #: Which tasks are in which view. Status and trash are also the condition of the tables' partial
 #: indexes, word for word: a database uses those only when it sees that it stays inside.
 FILTERS = {
     NAME: "entry_status = 'SUCCESS' AND entry_trashed_at IS NULL AND entry_image_url IS NOT NULL",
+    # Said by what they are not: a list of what they are would keep SQLite, once it has
+    # statistics, from reading one status of them in the order of its index.
+    FAILURES: "NOT (entry_status IN ('SUCCESS', 'PENDING', 'IN_QUEUE', 'IN_PROGRESS'))"
+    " AND entry_trashed_at IS NULL",
     TASKS: "entry_trashed_at IS NULL",
 }
 
@@ -108,7 +113,7 @@ def definition(name: str, *, using: str, registry: Apps) -> str:
 
 def _in_view(column: str, *, view: str) -> str:
     name = sources.PREFIX + column
-    if view == TASKS and column == "image_url":
+    if view != NAME and column == "image_url":
         return f"COALESCE({name}, '')"
     if view == TASKS and column == "status":
         # SQLite has no statistics and takes a status for something rare: it would collect all

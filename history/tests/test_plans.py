@@ -157,6 +157,7 @@ def test_a_page_of_one_source_is_read_without_a_sort(cast, asked):
         ({}, "_history (user_id=? AND created_at<?)"),
         ({"favourite": True}, "_favourites (user_id=? AND created_at<?)"),
         ({"model": "m"}, "_model (user_id=? AND model=? AND created_at<?)"),
+        ({"status": "CANCELLED"}, "_failures (user_id=? AND status=? AND created_at<?)"),
         ({"status": "ALL"}, "_user_id (user_id=? AND created_at<?)"),
     ],
     ids=str,

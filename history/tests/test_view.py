@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, models, transaction
 from django.db.migrations import Migration
 
 from history import sources, view
-from history.models import HistoryEntry, HistoryTask
+from history.models import HistoryEntry, HistoryFailure, HistoryTask
 from history.tests import rows
 
 ALL = ["flux", "midjourney", "jimeng"]
@@ -45,7 +45,7 @@ def test_view_has_the_columns_of_the_specification_and_a_few_more(db):
     ]
 
 
-@pytest.mark.parametrize("model", [HistoryEntry, HistoryTask])
+@pytest.mark.parametrize("model", [HistoryEntry, HistoryFailure, HistoryTask])
 def test_model_has_exactly_the_columns_of_the_view(model):
     columns = {field.column for field in model._meta.fields}
 
@@ -122,6 +122,7 @@ def test_tasks_are_there_whatever_became_of_them(alice, source, status):
 
     assert (task.key, task.status, task.image_url) == (f"{source}:t1", status, "")
     assert list(HistoryTask.objects.finished()) == []
+    assert HistoryFailure.objects.count() == (status != "SUCCESS")
 
 
 def test_finished_tasks_are_the_entries(alice):
