@@ -697,16 +697,6 @@ def _deliver(
         )
         for position, picture in enumerate(result.pictures)
     )
-    search.add(
-        search.Document(
-            user_id=task.user_id,
-            source=TaskImage.Source.FLUX.value,
-            id=task.pk,
-            model=task.model,
-            prompt=task.prompt,
-            created_at=task.created_at,
-        )
-    )
     return True
 
 
@@ -952,7 +942,18 @@ def store(
         )
         if done and image.position == 0:
             _task_of(image).update(cloud_image_url=image.url)
+            _make_findable(image)
     return True
+
+
+def _make_findable(image: TaskImage) -> None:
+    """Have the task of a stored picture found by the words of its prompt.
+
+    Here and not where it is delivered, because a sweep does that for thousands at a time. One
+    whose picture never comes is found from the next night on (history/search.py).
+    """
+    for task in _task_of(image).values("user_id", "model", "prompt", "created_at"):
+        search.add(search.Document(source=image.source, id=image.task_id, **task))
 
 
 def _task_of(image: TaskImage) -> QuerySet[Any, Any]:
