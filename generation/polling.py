@@ -507,7 +507,7 @@ class _Known:
             if key not in self._tasks or self._tasks[key].updated_at != updated_at
         ]
         if changed:
-            # A question needs none, and those of an editor can be long.
+            # A question needs no parameters. The prompt goes into the search with the answer.
             fresh = FluxTask.objects.defer("parameters").in_bulk(changed)
             self._tasks.update(fresh)
         return [self._tasks[key] for key in seen if key in self._tasks]
