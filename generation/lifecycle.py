@@ -286,9 +286,14 @@ def _by_idempotency_key(user: Any, key: str, body_hash: str) -> FluxTask | None:
 def retry(*, task: FluxTask, now: datetime, idempotency_key: str = "") -> FluxTask:
     """Ask for the same again, as a new task linked to the old one.
 
-    Raises catalogue.InvalidRequest when the model changed since, and what `create` raises.
+    Raises catalogue.InvalidRequest when the model changed since, or its reference pictures are
+    not here, as those of an imported task; and what `create` raises.
     """
     pictures = [item.picture for item in task.inputs.select_related("upload", "image")]
+    if not pictures and task.task_type != "text_to_image":
+        message = _("A reference picture of this task is no longer there.")
+        problem = catalogue.Problem(field="image_url", code="input_missing", message=message)
+        raise catalogue.InvalidRequest([problem])
     request = catalogue.check(
         model_id=task.model,
         prompt=task.prompt,

@@ -197,3 +197,17 @@ def test_watching_a_task_wakes_workers_that_sleep(api, alice):
 
     assert OrmQ.objects.count() == 1
     assert FluxTask.objects.get().status == "PENDING"
+
+
+def test_a_task_whose_reference_picture_is_not_here_is_not_drawn_without_it(api, alice, drawing):
+    task = FluxTaskFactory(
+        user=alice, failed=True, task_type="image_to_image", origin="import:old", external_id="1"
+    )
+
+    answer = api.post(f"/api/flux/task/{task.pk}/retry")
+
+    assert answer.status_code == 400
+    assert answer.data["errors"] == {
+        "image_url": ["A reference picture of this task is no longer there."]
+    }
+    assert FluxTask.objects.count() == 1
