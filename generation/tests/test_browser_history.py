@@ -164,6 +164,8 @@ def test_older_ones_keep_the_filter_and_the_lightbox_goes_on_into_them(go, draw)
     page.wait_for_load_state("networkidle")
     page.locator(".entry-picture").nth(23).click()
     expect(prompts(page)).to_have_count(26)
+    # The box has taken notice of what has just come.
+    expect(box(page).get_by_role("button", name="Next picture")).to_be_enabled()
     page.keyboard.press("ArrowRight")
     expect(box(page).get_by_text("boat 24", exact=True)).to_be_visible()
 
