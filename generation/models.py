@@ -535,7 +535,11 @@ class Picture(models.Model):
 
     @property
     def url(self) -> str:
-        return f"/media/{self.pk}"
+        return self.url_of(self.pk)
+
+    @staticmethod
+    def url_of(pk: str) -> str:
+        return f"/media/{pk}"
 
     def thumbnail_url(self, width: int) -> str:
         return f"/media/{self.pk}/{width}"

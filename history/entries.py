@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from functools import cached_property, lru_cache
+from urllib.parse import quote
 
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
+from django.utils import formats, timezone
+from django.utils.http import RFC3986_SUBDELIMS
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
 from history import sources
 from history.models import ViewRow
 from history.sources import Picture
+
+#: What Django leaves as it is in an address.
+_SAFE = f"{RFC3986_SUBDELIMS}/~:@"
+#: Characters of a prompt that name an entry.
+SHORT = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +48,76 @@ class Entry:
     def key(self) -> str:
         return f"{self.source}:{self.id}"
 
-    @property
+    @cached_property
     def url(self) -> str:
         if self.status != "SUCCESS":
             return self.explained_at
-        return reverse("history:entry", args=[self.source, self.id])
+        return _address(get_script_prefix(), self.source) + quote(self.id, safe=_SAFE)
+
+    # ------------------------------------------------------------ on the page
+    @property
+    def cover(self) -> Picture | None:
+        return self.pictures[0] if self.pictures else None
+
+    @property
+    def others(self) -> Sequence[Picture]:
+        return self.pictures[1:]
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether its first picture can be seen."""
+        return self.cover is not None and self.cover.is_shown
 
     @property
     def state(self) -> str:
-        """What stands in the place of its pictures while there are none."""
+        """What stands in the place of its pictures while there are none to see."""
+        if self.cover is not None:
+            return self.cover.state
         return {"SUCCESS": _("No picture"), "FAILED": _("Failed"), "CANCELLED": _("Cancelled")}.get(
             self.status, _("Not finished")
         )
+
+    @cached_property
+    def short_name(self) -> str:
+        """The beginning of its prompt, or how its model is called."""
+        if len(self.prompt) <= SHORT:
+            return self.prompt or self.model_name
+        return f"{self.prompt[: SHORT - 1]}…"
+
+    @property
+    def tick_text(self) -> str:
+        return _("Select: %(prompt)s") % {"prompt": self.short_name}
+
+    @property
+    def count(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def count_text(self) -> str:
+        return self.text_of_count(self.count)
+
+    @staticmethod
+    def text_of_count(n: int) -> str:
+        return ngettext("%(n)s picture", "%(n)s pictures", n) % {"n": n}
+
+    @property
+    def moment(self) -> str:
+        return self.created_at.isoformat()
+
+    @property
+    def day(self) -> str:
+        return _date(timezone.localtime(self.created_at).date(), get_language())
+
+
+@lru_cache(maxsize=512)
+def _address(_prefix: str, source: str) -> str:
+    """Return the address of a source's entries. Asked once: Django takes its time over it."""
+    return reverse("history:entry", args=[source, "-"]).removesuffix("-")
+
+
+@lru_cache(maxsize=512)
+def _date(day: date, _language: str | None) -> str:
+    return formats.date_format(day, "SHORT_DATE_FORMAT")
 
 
 def compose(rows: Iterable[ViewRow]) -> list[Entry]:
@@ -64,7 +132,7 @@ def compose(rows: Iterable[ViewRow]) -> list[Entry]:
             id=row.source_id,
             user_id=row.user_id,
             model=row.model,
-            model_name=known[row.source].model_name(row.model),
+            model_name=known[row.source].model_name(row.model) or str(known[row.source].label),
             prompt=row.prompt,
             image_url=row.image_url,
             status=row.status,

@@ -166,7 +166,8 @@ def _are_few(entries: HistoryEntryQuerySet, filters: Filters) -> bool:
     if not filters.favourite:
         return False
     beyond = entries.order_by("-created_at", "-source_id")[FEW_FAVOURITES : FEW_FAVOURITES + 1]
-    return not beyond.values_list("source_id")
+    # With what it is ordered by, or SQLite sorts instead of merging.
+    return not beyond.values_list("created_at", "source_id")
 
 
 def _member(user: Any, filters: Filters) -> Any:

@@ -69,6 +69,18 @@ class Picture:
         return f"{self.url}/{width}" if self.id else self.url
 
     @property
+    def is_shown(self) -> bool:
+        """Whether it can be seen: it may be lost, or not be here yet."""
+        return not self.lost and bool(self.url) and (self.stored or not self.id)
+
+    @property
+    def state(self) -> str:
+        """What stands in its place while it cannot be seen."""
+        if self.lost:
+            return _("Lost")
+        return _("Saving") if self.id else _("No picture")
+
+    @property
     def thumb_320(self) -> str:
         return self.thumb_url(320)
 
@@ -115,7 +127,7 @@ class Source(ABC):
 
     @abstractmethod
     def pictures(self, ids: Collection[str]) -> Mapping[str, list[Picture]]:
-        """Return the pictures of these entries in their order, in one query.
+        """Return the pictures of these entries in their order, in one query or two.
 
         An entry that is missing has none but its `image_url`.
         """

@@ -25,7 +25,7 @@ from django.views.decorators.http import require_POST, require_safe
 from rest_framework.exceptions import ValidationError
 
 from fluxsite import paging
-from history import exports, feedback, filter_bar, marks, sources
+from history import exports, feedback, filter_bar, gallery, marks, sources
 from history import filters as filtering
 from history import trash as trash_can
 from history.entries import compose
@@ -53,8 +53,10 @@ def page(request: HttpRequest) -> HttpResponse:
             filters=filters,
             asked=paging.Asked(limit=PAGE_SIZE, cursor=_cursor(request)),
         )
+    entries = compose(found.rows)
     context = {
-        "entries": compose(found.rows),
+        "entries": entries,
+        "items": gallery.items(entries),
         "next_cursor": found.next_cursor,
         "bar": filter_bar.build(filters=filters, params=request.GET, user=request.user),
         "problems": problems,

@@ -1,16 +1,20 @@
-"""What every page needs from the templates' side: icons, and the state of the channel."""
+"""What every page needs from the templates' side: icons, parts that never change, and the state
+of the channel."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
 from generation import channel, errors
@@ -44,6 +48,22 @@ def request_channel(request: HttpRequest) -> channel.Channel:
 
 
 @register.simple_tag
+def fixed(template_name: str, **values: str | bool) -> SafeString:
+    """Include what looks the same to everybody who reads the same language: no request, no
+    member, no token in it. A process renders it once, as a page is mostly such parts and
+    Django's templates take longer over them than the database over the rest."""
+    if settings.DEBUG:
+        return _rendered.__wrapped__(template_name, "", frozenset(values.items()))
+    return _rendered(template_name, get_language() or "", frozenset(values.items()))
+
+
+@lru_cache(maxsize=256)
+def _rendered(template_name: str, _language: str, values: frozenset[tuple[str, Any]]) -> SafeString:
+    return render_to_string(template_name, dict(values))
+
+
+@register.simple_tag
+@lru_cache(maxsize=256)
 def icon(name: str) -> SafeString:
     """Draw an icon of the sprite. It is decoration: the control beside it has the words."""
     return format_html(

@@ -289,10 +289,10 @@ def test_the_trash_goes_on_where_its_page_ended(member, alice):
     assert second.context["next_cursor"] == ""
 
 
-def test_a_failed_task_in_the_trash_has_no_picture_and_is_shown(member, alice):
+def test_a_failed_task_in_the_trash_is_shown_and_says_why_it_has_no_picture(member, alice):
     rows.task("flux", alice, id="t1", status="FAILED", image_url="", trashed_at=rows.NOON)
 
-    assert "No picture" in member.get("/history/trash").content.decode()
+    assert "Failed</span>" in member.get("/history/trash").content.decode()
 
 
 @pytest.mark.parametrize("count", [1, 3])

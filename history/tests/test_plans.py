@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from fluxsite.paging import Asked, Cursor
-from history import filters, search
+from history import filter_bar, filters, search
 from history.filters import Filters
 from history.models import HistoryEntry
 from history.tests import rows
@@ -71,8 +71,8 @@ def cast(request, django_db_setup, django_db_blocker):
         transaction.set_rollback(True)
 
 
-def plans_of(user, asked=None, **chosen):
-    """Return the plans of the very statements that fetch a page."""
+def plans_of(user, asked=None, look=filters.page_of, **chosen):
+    """Return the plans of the very statements that fetch a page, or whatever one looks at."""
     statements = []
 
     def keep(execute, sql, params, many, context):
@@ -80,7 +80,7 @@ def plans_of(user, asked=None, **chosen):
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(keep):
-        filters.page_of(user=user, filters=Filters(**chosen), asked=asked or Asked())
+        look(user=user, filters=Filters(**chosen), asked=asked or Asked())
     explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
     plans = []
     with connection.cursor() as cursor:
@@ -166,6 +166,22 @@ def test_sqlite_starts_reading_at_the_cursor(cast, chosen, start):
     [plan] = plans_of(cast.bob, Asked(cursor=DEEP), **chosen)
 
     assert plan.count(start) == 3, plan
+
+
+def models_to_choose_from(*, user, filters, asked):
+    return filter_bar.build(filters=filters, params={}, user=user).models
+
+
+def test_the_models_of_the_latest_entries_are_merged_too(cast):
+    [plan] = plans_of(cast.bob, look=models_to_choose_from)
+
+    assert_merged(plan)
+
+
+def test_favourites_are_weighed_against_a_search_without_a_sort(cast):
+    plan, *_search = plans_of(cast.bob, favourite=True, text="lighthouse")
+
+    assert_merged(plan)
 
 
 def test_what_a_search_finds_is_read_by_primary_keys(cast):

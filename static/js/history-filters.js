@@ -38,7 +38,7 @@ async function show(address, step) {
     if (!step || document.activeElement !== text) {
       text.value = answer.getElementById("filters").elements.text.value;
     }
-    document.querySelector("#marks [name=next]").value = address;
+    document.getElementById("marks").elements.next.value = address;
     document.dispatchEvent(new Event("entries"));
   } catch (error) {
     if (error.name === "AbortError") return;

@@ -4,4 +4,5 @@ import "./lightbox.js";
 import "./history-feedback.js";
 import "./history-filters.js";
 import "./history-marks.js";
+import "./history-menu.js";
 import "./history-selection.js";
