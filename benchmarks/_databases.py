@@ -73,18 +73,22 @@ Database = Sqlite | Postgres
 
 
 @contextlib.contextmanager
-def made(label: str = "") -> Iterator[list[Database]]:
+def made(label: str = "", *, keep: Path | None = None) -> Iterator[list[Database]]:
     """Make an empty migrated database of each kind there is. A label tells apart two that are
-    wanted at a time."""
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+    wanted at a time. In a directory to `keep` they stay, and are there the next time."""
+    with contextlib.ExitStack() as stack:
+        if keep is None:
+            directory = stack.enter_context(tempfile.TemporaryDirectory())
+        else:
+            directory = str(keep.absolute() / f"data{label}")
         databases: list[Database] = [Sqlite(directory=Path(directory) / "sqlite")]
         try:
             psycopg.connect(POSTGRES, connect_timeout=3).close()
         except psycopg.OperationalError:
             print(f"No PostgreSQL answers at {POSTGRES}: SQLite alone is measured.")
         else:
-            name = f"fluxsite_bench_{os.getpid()}{label}"
-            stack.enter_context(_created(name))
+            name = f"fluxsite_bench_{'kept' if keep else os.getpid()}{label}"
+            stack.enter_context(_created(name, keep=keep is not None))
             databases.append(Postgres(directory=Path(directory) / "postgresql", database=name))
         for database in databases:
             manage(database, "migrate", "--verbosity", "0")
@@ -92,13 +96,16 @@ def made(label: str = "") -> Iterator[list[Database]]:
 
 
 @contextlib.contextmanager
-def _created(name: str, template: str = "template0") -> Iterator[None]:
+def _created(name: str, template: str = "template0", *, keep: bool = False) -> Iterator[None]:
     with psycopg.connect(POSTGRES, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+        if not (keep and known.fetchone()):
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         try:
             yield
         finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            if not keep:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def manage(database: Database, *arguments: str) -> None:
