@@ -21,7 +21,7 @@ locked as briefly as the caller's transaction allows. Callers do best to book la
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
@@ -225,13 +225,27 @@ def release(*, reference: str) -> LedgerEntry:
     return entry
 
 
-def _reservation(reference: str) -> LedgerEntry:
+class _Reservation(NamedTuple):
+    """The columns of a RESERVE entry that closing it wants."""
+
+    pk: int
+    account_id: str
+    amount: int
+    reference: str
+
+
+def _reservation(reference: str) -> _Reservation:
     # In SQL for the same reason as _MOVE below.
-    for reservation in LedgerEntry.objects.raw(
-        "SELECT * FROM credit_ledger WHERE kind = 'RESERVE' AND reference = %s", [reference]
-    ):
-        return reservation
-    raise UnknownReservation(reference)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, account_id, amount, reference FROM credit_ledger"
+            " WHERE kind = 'RESERVE' AND reference = %s",
+            [reference],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise UnknownReservation(reference)
+    return _Reservation(*row)
 
 
 # ---------------------------------------------------------------- codes
@@ -315,7 +329,7 @@ def _book(
 
 
 def _close(
-    reservation: LedgerEntry, *, kind: LedgerEntry.Kind, amount: int, charged: int = 0
+    reservation: _Reservation, *, kind: LedgerEntry.Kind, amount: int, charged: int = 0
 ) -> LedgerEntry:
     """Close a reservation and return what closed it, which may be an older entry of the
     other kind."""
@@ -330,7 +344,7 @@ def _close(
                 closes_id=reservation.pk,
             )
     except IntegrityError:
-        known = LedgerEntry.objects.filter(closes=reservation).first()
+        known = LedgerEntry.objects.filter(closes_id=reservation.pk).first()
         if known is None:
             raise
         return known

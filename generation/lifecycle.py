@@ -686,7 +686,7 @@ def _deliver(
     )
     if not delivered:
         return False
-    TaskImage.objects.bulk_create(
+    TaskImage.objects.add(
         TaskImage(
             user_id=task.user_id,
             source=TaskImage.Source.FLUX,

@@ -553,6 +553,23 @@ class TaskImageQuerySet(models.QuerySet["TaskImage"]):
     def of_tasks(self, *, source: str, ids: Iterable[str]) -> TaskImageQuerySet:
         return self.filter(source=source, task_id__in=list(ids)).order_by("task_id", "position")
 
+    def add(self, images: Iterable[TaskImage]) -> None:
+        """Write down the pictures of one task.
+
+        The same as `bulk_create`, in SQL for the same reason as FluxTaskQuerySet.change_one.
+        """
+        connection = connections[self.db]
+        fields = self.model._meta.concrete_fields
+        rows = [
+            [_adapted(getattr(image, field.attname), connection) for field in fields]
+            for image in images
+        ]
+        columns = ", ".join(str(field.column) for field in fields)
+        places = f"({', '.join(['%s'] * len(fields))})"
+        sql = f"INSERT INTO task_images ({columns}) VALUES {', '.join([places] * len(rows))}"  # noqa: S608
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [value for row in rows for value in row])
+
     def to_store(self, *, now: datetime) -> TaskImageQuerySet:
         return self.filter(stored_at=None, next_action_at__lte=now)
 
