@@ -179,6 +179,10 @@ Q_CLUSTER = {
 # Pictures stored at the same time: two workers stay free, for the sweep and its successor.
 STORE_WORKERS = env.integer("WORKERS", 4, minimum=2) - 2
 
+# ---------------------------------------------------------------- live status
+# Pages that are told what changes, in each process of the web server; others ask.
+LIVE_STREAMS = env.integer("LIVE_STREAMS", 1000)
+
 # ---------------------------------------------------------------- fal
 # The environment seeds the first configuration row; after that the admin page decides.
 FAL_KEY = env.text("FAL_KEY")

@@ -56,8 +56,7 @@ class Frame:
 
     @property
     def is_saving(self) -> bool:
-        image = self.image
-        return image is not None and image.stored_at is None and image.next_action_at is not None
+        return self.image is not None and _is_saving(self.image)
 
     @property
     def template(self) -> str:
@@ -70,6 +69,10 @@ class Frame:
     @property
     def thumbnail(self) -> str:
         return self.image.thumbnail_url(640) if self.image else ""
+
+
+def _is_saving(image: TaskImage) -> bool:
+    return image.stored_at is None and image.next_action_at is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ class Card:
             return "running"
         if task.status == Status.SUCCESS:
             # What was brought over is shown from where it is, and may be saved in days.
-            is_saving = not task.origin and any(frame.is_saving for frame in self.frames)
+            is_saving = not task.origin and any(_is_saving(image) for image in self.images)
             return "saving" if is_saving else "done"
         return {
             Status.IN_PROGRESS.value: "running",
@@ -136,11 +139,16 @@ class Card:
     @cached_property
     def version(self) -> str:
         """Changes whenever the card would read differently, but for ticking seconds."""
+        return _digest(self.mark, self.status_text)
+
+    @cached_property
+    def mark(self) -> str:
+        """Changes whenever more of the card is different than `status_text` and `since`, which
+        the page can put right by itself. The same in every language."""
         task = self.task
         stored = [(image.pk, str(image.stored_at), image.store_attempts) for image in self.images]
         late = (self.can_recover, str(task.late_result_at))
-        seen = (self.state, self.status_text, self.can_cancel, task.error_code, stored, late)
-        return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
+        return _digest(self.state, self.can_cancel, task.error_code, stored, late)
 
     # ------------------------------------------------------------ words
     @cached_property
@@ -315,6 +323,10 @@ class Card:
                 else []
             ),
         ]
+
+
+def _digest(*seen: object) -> str:
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
 
 
 def _parameter_details(task: FluxTask, *, seed: str) -> list[Detail]:

@@ -45,3 +45,14 @@ def _count(tasks: list[FluxTask]) -> tuple[int, ...]:
         )
         counts: tuple[int, ...] = cursor.fetchone()
     return counts
+
+
+def all_places() -> dict[str, tuple[int, int]]:
+    """Return (position, total) for every task that waits here. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM flux_tasks WHERE status = 'PENDING' AND submission = 'UNSENT'"
+            " ORDER BY created_at, id"
+        )
+        waiting = [key for (key,) in cursor.fetchall()]
+    return {key: (place, len(waiting)) for place, key in enumerate(waiting, 1)}

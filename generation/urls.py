@@ -9,6 +9,7 @@ urlpatterns = [
     path("", views.studio, name="studio"),
     path("studio/parameters", views.parameters, name="parameters"),
     path("studio/cards", views.cards, name="cards"),
+    path("studio/events", views.events, name="events"),
     path("studio/pictures", views.pictures, name="pictures"),
     path("studio/task/<slug:task_id>/cancel", views.cancel, name="cancel"),
     path("studio/task/<slug:task_id>/retry", views.retry, name="retry"),

@@ -9,18 +9,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import (
+    require_GET,
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from generation import cards as card_building
-from generation import catalogue, channel, composer, intake, lifecycle, polling
+from generation import catalogue, channel, composer, intake, lifecycle, live, polling, streams
 from generation.examples import EXAMPLES
 from generation.models import FluxTask, TaskImage
 from generation.templatetags.pages import request_channel
@@ -174,7 +188,7 @@ def parameters(request: HttpRequest) -> HttpResponse:
 @require_safe
 def cards(request: HttpRequest) -> HttpResponse:
     """Show cards again: those named by `id`, or the page that follows `before`."""
-    ids = [each for each in request.GET.getlist("id")[:MAX_FOLLOWED] if composer.is_id(each)]
+    ids = _followed_ids(request)
     if "id" not in request.GET:
         tasks, following = _page_of_tasks(request, request.GET.get("before", ""))
         return _render_cards(request, tasks, following)
@@ -184,6 +198,39 @@ def cards(request: HttpRequest) -> HttpResponse:
     if any(task.is_followed for task in tasks):
         polling.kick()
     return _render_cards(request, tasks)
+
+
+def _followed_ids(request: HttpRequest) -> list[str]:
+    return [each for each in request.GET.getlist("id")[:MAX_FOLLOWED] if composer.is_id(each)]
+
+
+@login_required
+@require_GET
+def events(request: HttpRequest) -> HttpResponseBase:
+    """Tell from now on which of the member's tasks change, and at once how those stand that
+    are under way or named by `id` (generation/live.py).
+
+    204: this server holds no streams, or, with Retry-After, as many as it may at the moment.
+    The page asks for its cards again and again instead.
+    """
+    connection = streams.connection_of(request.META)
+    if connection is None or not settings.LIVE_STREAMS:
+        return HttpResponse(status=204)
+    member: Any = request.user
+    if not live.pump.has_room(user_id=member.pk):
+        return HttpResponse(status=204, headers={"Retry-After": str(live.FULL_RETRY_SECS)})
+    response = StreamingHttpResponse(content_type="text/event-stream")
+    response["Cache-Control"] = "no-store"
+    # nginx would collect what we say until there is more of it.
+    response["X-Accel-Buffering"] = "no"
+    response.streaming_content = live.hand_over(
+        connection,
+        response=response,
+        user_id=member.pk,
+        language=get_language() or settings.LANGUAGE_CODE,
+        task_ids=_followed_ids(request),
+    )
+    return response
 
 
 def _render_cards(

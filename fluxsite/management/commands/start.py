@@ -13,6 +13,7 @@ import fcntl
 import http.client
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -49,6 +50,7 @@ WATCHDOG_SECS = 2.0
 CLUSTER_WARM_UP_SECS = 10.0
 WEB_HEAD_START_SECS = 3.0
 SLOW_START_SECS = 30.0
+MOST_FILES = 65_536
 
 
 class Command(BaseCommand):
@@ -60,6 +62,7 @@ class Command(BaseCommand):
     def handle(self, **_options: object) -> None:
         # The database holds sessions and prompts: nobody else on the machine reads along.
         os.umask(0o077)
+        _open_as_many_files_as_allowed()
         try:
             self._run()
         except KeyboardInterrupt:  # before the supervisor takes the signals over
@@ -211,6 +214,16 @@ def _lock(path: Path) -> Iterator[int]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield file.fileno()
+
+
+def _open_as_many_files_as_allowed() -> None:
+    """Raise the limit of open files: every page that is told what changes is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # macOS has a lower limit that it does not tell.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _try_lock(file: TextIO) -> bool:

@@ -1,0 +1,434 @@
+"""Live status: one stream per page, fed by one pump per process of the web server.
+
+The database is the truth, because those who write are other processes and perhaps on other
+machines. So the pump looks into it every `LOOK_SECS`, once for everybody who watches: which
+tasks have somebody's attention, and when did each last change? Only what changed is read; each
+member is told of his own. While nobody watches there is neither a thread nor a query.
+
+What a stream says is server-sent events without names. Each is a JSON object of the tasks that
+changed, by id:
+
+    mark    changes when the card has to be fetched again (generation/cards.py)
+    state   waiting, running, saving, done, failed or cancelled
+    text    the words of the state, in the language of the page
+    since   from when its seconds count
+
+The first one comes at once and holds all tasks of the member that are under way, and those the
+page asked for. It may be empty: it also tells the page that nothing on the way holds it back.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import random
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.conf import settings
+from django.db import Error, connection, connections
+from django.http import HttpResponseBase
+from django.utils import translation
+
+from generation import line, polling, streams
+from generation.cards import Card
+from generation.models import FluxTask, TaskImage
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECS = 0.3
+#: Tasks before ours leave the line all the time; so often those who wait are told.
+LINE_SECS = 2.0
+#: A page that watches keeps the sweep going.
+KICK_SECS = 2.0
+#: Seconds to wait when the database does not answer.
+DATABASE_SECS = 2.0
+#: Proxies and browsers give up what is silent for long.
+HEARTBEAT_SECS = 15.0
+#: After this the browser comes back and is asked again who it is. Not all at the same time.
+LIFE_SECS = (240.0, 300.0)
+#: One member's pages and devices; what is more polls.
+MAX_PER_MEMBER = 20
+READ_AT_A_TIME = 500
+#: When a page that found no room may ask again.
+FULL_RETRY_SECS = 30
+
+#: What the state of a card depends on. Prompts and parameters may be long.
+COLUMNS = (
+    *("user_id", "status", "submission", "origin", "error_code", "retry_count", "queue_position"),
+    *("cancel_requested_at", "recover_requested_at", "late_result_at"),
+    *("created_at", "submitted_at", "accepted_at"),
+)
+
+
+class Stream:
+    """One page that watches. Everything but the making of it happens in the pump's thread."""
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        *,
+        user_id: int,
+        language: str,
+        task_ids: Sequence[str] = (),
+    ) -> None:
+        self.channel = channel
+        self.user_id = user_id
+        self.language = language
+        self.task_ids = task_ids
+        now = time.monotonic()
+        self.spoke_at = now
+        self.ends_at = now + random.uniform(*LIFE_SECS)  # noqa: S311
+
+    def send(self, content: bytes) -> bool:
+        """Send a few bytes. False: the client is gone, or has not read for so long that the
+        system's buffer is full."""
+        self.spoke_at = time.monotonic()
+        try:
+            return self.channel.send(content) == len(content)
+        except OSError:
+            return False
+
+    @property
+    def is_closed(self) -> bool:
+        return self.channel.fileno() < 0
+
+    def is_gone(self) -> bool:
+        """Take in what the client sent; it has nothing more to say."""
+        try:
+            return not self.channel.recv(4096)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+
+@dataclass(kw_only=True)
+class _Member:
+    streams: set[Stream] = field(default_factory=set)
+    #: The tasks of his that are followed.
+    keys: set[str] = field(default_factory=set)
+
+
+@dataclass(kw_only=True)
+class _Followed:
+    card: Card
+    #: When the task last changed, as the database writes it.
+    stamp: str
+
+
+class Pump:
+    """Holds the streams of this process and tells them what is new."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        # Guarded by the lock: how many streams each member has, those not taken in yet.
+        self._held: dict[int, int] = {}
+        self._arrivals: list[Stream] = []
+        self._thread: threading.Thread | None = None
+        self._stopped = self._was_full = False
+        # The pump's own. A selector is not shared with the processes we may be forked into.
+        self._selector: selectors.BaseSelector | None = None
+        self._members: dict[int, _Member] = {}
+        self._newcomers: list[Stream] = []
+        self._followed: dict[str, _Followed] = {}
+        self._asked_for: set[str] = set()
+        self._look_at = self._line_at = self._kick_at = 0.0
+        self._is_blind = False
+
+    # ------------------------------------------------------------ from any thread
+    def has_room(self, *, user_id: int) -> bool:
+        """Tell whether one more stream can be held for a member."""
+        most = streams.room(wanted=settings.LIVE_STREAMS)
+        with self._lock:
+            is_full = sum(self._held.values()) >= most
+            if is_full and not self._was_full:
+                logger.warning("live status: %s pages are told what changes, others ask", most)
+            self._was_full = is_full
+            return not is_full and self._held.get(user_id, 0) < MAX_PER_MEMBER
+
+    def add(self, stream: Stream) -> None:
+        """Take a stream over. It is closed when its reader goes, or its time is up."""
+        self.expect(stream)
+        with self._lock:
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+                self._thread.start()
+
+    def expect(self, stream: Stream) -> None:
+        """Take a stream in at the next turn, whoever makes it."""
+        with self._lock:
+            self._held[stream.user_id] = self._held.get(stream.user_id, 0) + 1
+            self._arrivals.append(stream)
+
+    def stop(self) -> None:
+        """Close all streams, for good."""
+        self._stopped = True
+        if (thread := self._thread) is not None:
+            thread.join(timeout=5)
+
+    # ------------------------------------------------------------ one thread
+    def _run(self) -> None:
+        try:
+            while not self._may_rest():
+                self.turn()
+                self._listen()
+        except Exception:
+            logger.exception("live status: the pump broke; it starts anew with the next page")
+            with self._lock:
+                self.close()
+                self._thread = None
+        finally:
+            connections.close_all()
+
+    def _may_rest(self) -> bool:
+        with self._lock:
+            if not self._stopped and (self._members or self._arrivals):
+                return False
+            self.close()
+            self._thread = None
+            return True
+
+    def close(self) -> None:
+        """Close all streams. Pages come back, or poll."""
+        for member in list(self._members.values()):
+            for stream in list(member.streams):
+                self._drop(stream)
+        if self._selector is not None:
+            self._selector.close()
+            self._selector = None
+
+    def _listen(self) -> None:
+        """Wait for the next look, and notice meanwhile who leaves."""
+        assert self._selector is not None  # noqa: S101 - made by the turn before
+        while (wait := self._look_at - time.monotonic()) > 0:
+            for key, _events in self._selector.select(wait):
+                if key.data.is_gone():
+                    self._drop(key.data)
+
+    def turn(self) -> None:
+        """Take in who came, look once, tell what is new."""
+        now = time.monotonic()
+        self._look_at = now + LOOK_SECS
+        self._take_in()
+        try:
+            changed = self._look(now)
+        except Error as error:
+            if not self._is_blind:
+                logger.warning("live status: the database does not answer: %s", error)
+            self._is_blind = True
+            self._look_at = now + DATABASE_SECS
+            connection.close()
+        else:
+            self._is_blind = False
+            self._tell(changed)
+        self._end_or_beat(now)
+
+    def _take_in(self) -> None:
+        with self._lock:
+            arrivals, self._arrivals = self._arrivals, []
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
+        for stream in arrivals:
+            self._selector.register(stream.channel, selectors.EVENT_READ, stream)
+            self._members.setdefault(stream.user_id, _Member()).streams.add(stream)
+            self._newcomers.append(stream)
+            self._asked_for.update(stream.task_ids)
+
+    def _drop(self, stream: Stream) -> None:
+        if self._selector is not None:
+            self._selector.unregister(stream.channel)
+        stream.channel.close()
+        member = self._members[stream.user_id]
+        member.streams.discard(stream)
+        if not member.streams:
+            del self._members[stream.user_id]
+            for key in member.keys:
+                del self._followed[key]
+        with self._lock:
+            self._held[stream.user_id] -= 1
+            if not self._held[stream.user_id]:
+                del self._held[stream.user_id]
+
+    def _end_or_beat(self, now: float) -> None:
+        for stream in [each for member in self._members.values() for each in member.streams]:
+            is_silent = now - stream.spoke_at >= HEARTBEAT_SECS
+            if now >= stream.ends_at or (is_silent and not stream.send(b":\n\n")):
+                self._drop(stream)
+
+    # ------------------------------------------------------------ looking
+    def _look(self, now: float) -> dict[str, Card]:
+        """Return the cards that changed. One query; if any did two more, and one for the line."""
+        if not self._members:
+            return {}
+        stamps = _stamps()
+        followed = self._followed
+        stale = {
+            key
+            for key, (user_id, stamp) in stamps.items()
+            if user_id in self._members
+            and ((known := followed.get(key)) is None or known.stamp != stamp)
+        }
+        # Nobody has to attend to these any more: they have ended, or their pictures are being
+        # saved, of which the task itself knows nothing.
+        stale |= followed.keys() - stamps.keys()
+        stale |= self._asked_for
+        changed = self._read(stale, stamps) if stale else {}
+        self._asked_for.clear()
+        changed |= self._place(now, changed)
+        if now >= self._kick_at and not followed.keys().isdisjoint(stamps):
+            # A page that watches keeps the sweep going.
+            self._kick_at = now + KICK_SECS
+            polling.kick()
+        return changed
+
+    def _read(self, keys: Iterable[str], stamps: Mapping[str, tuple[int, str]]) -> dict[str, Card]:
+        changed: dict[str, Card] = {}
+        found = _cards(sorted(keys))
+        for key in keys:
+            known = self._followed.get(key)
+            card = found.get(key)
+            if card is None or card.task.user_id not in self._members:
+                # Gone, or not of anybody who watches: pages may ask for what they like.
+                self._forget(key)
+                continue
+            if known is not None and _waits_here(card):
+                card = replace(card, position=known.card.position)
+            if known is None or _looks(card) != _looks(known.card):
+                changed[key] = card
+            if card.is_live:
+                self._followed[key] = _Followed(card=card, stamp=stamps.get(key, (0, ""))[1])
+                self._members[card.task.user_id].keys.add(key)
+            else:
+                self._forget(key)
+        return changed
+
+    def _forget(self, key: str) -> None:
+        if known := self._followed.pop(key, None):
+            self._members[known.card.task.user_id].keys.discard(key)
+
+    def _place(self, now: float, changed: Mapping[str, Card]) -> dict[str, Card]:
+        """Return the cards whose place in our line is new: of those who came at once, of the
+        others now and then."""
+        everybody = now >= self._line_at
+        keys = [
+            key
+            for key in (self._followed if everybody else changed.keys() & self._followed.keys())
+            if _waits_here(card := self._followed[key].card)
+            and (everybody or card.position is None)
+        ]
+        if everybody:
+            self._line_at = now + LINE_SECS
+        moved: dict[str, Card] = {}
+        places = line.all_places() if keys else {}
+        for key in keys:
+            known = self._followed[key]
+            if places.get(key) != known.card.position:
+                known.card = moved[key] = replace(known.card, position=places.get(key))
+        return moved
+
+    # ------------------------------------------------------------ telling
+    def _tell(self, changed: Mapping[str, Card]) -> None:
+        news: dict[int, dict[str, Card]] = {}
+        for key, card in changed.items():
+            news.setdefault(card.task.user_id, {})[key] = card
+        newcomers = {each for each in self._newcomers if not each.is_closed}
+        self._newcomers = []
+        for user_id in news.keys() | {stream.user_id for stream in newcomers}:
+            member = self._members.get(user_id)
+            if member is not None:
+                self._tell_member(member, news.get(user_id, {}), newcomers)
+
+    def _tell_member(
+        self, member: _Member, news: Mapping[str, Card], newcomers: set[Stream]
+    ) -> None:
+        messages: dict[tuple[str, bool], bytes] = {}
+        for stream in list(member.streams):
+            is_new = stream in newcomers
+            if not (is_new or news):
+                continue
+            kind = (stream.language, is_new)
+            if kind not in messages:
+                everything = {key: self._followed[key].card for key in member.keys}
+                shown = {**everything, **news} if is_new else news
+                messages[kind] = message(shown, language=stream.language)
+            if not stream.send(messages[kind]):
+                self._drop(stream)
+
+
+def message(shown: Mapping[str, Card], *, language: str) -> bytes:
+    """Return the event that tells how cards look now."""
+    with translation.override(language):
+        content = {
+            key: {
+                "mark": card.mark,
+                "state": card.state,
+                # The card itself keeps its words, in the language that asked first.
+                "text": replace(card).status_text,
+                "since": card.since.isoformat(),
+            }
+            for key, card in shown.items()
+        }
+    return f"data: {json.dumps(content, separators=(',', ':'))}\n\n".encode()
+
+
+def _looks(card: Card) -> tuple[Any, ...]:
+    return card.mark, card.status_text, card.since
+
+
+def _waits_here(card: Card) -> bool:
+    task = card.task
+    unsent = FluxTask.Submission.UNSENT
+    return task.status == FluxTask.Status.PENDING and task.submission == unsent
+
+
+def _stamps() -> dict[str, tuple[int, str]]:
+    """Return (member, when it last changed) of all tasks that somebody has to attend to. In
+    SQL, and without making times of texts: it is asked several times a second."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, user_id, updated_at || '' FROM flux_tasks WHERE next_action_at IS NOT NULL"
+        )
+        return {key: (user_id, stamp) for key, user_id, stamp in cursor.fetchall()}
+
+
+def _cards(keys: Sequence[str]) -> dict[str, Card]:
+    """Return the cards of tasks that are there, without their places in line."""
+    found: dict[str, Card] = {}
+    for start in range(0, len(keys), READ_AT_A_TIME):
+        some = keys[start : start + READ_AT_A_TIME]
+        tasks = list(FluxTask.objects.filter(pk__in=some, trashed_at=None).only(*COLUMNS))
+        drawn = [task.pk for task in tasks if task.status == FluxTask.Status.SUCCESS]
+        images: dict[str, list[TaskImage]] = {}
+        if drawn:
+            for image in TaskImage.objects.of_tasks(source=TaskImage.Source.FLUX, ids=drawn):
+                images.setdefault(image.task_id, []).append(image)
+        for task in tasks:
+            found[task.pk] = Card(task=task, images=images.get(task.pk, ()), position=None)
+    return found
+
+
+#: The one of this process. Its thread starts with the first page that watches.
+pump = Pump()
+atexit.register(pump.stop)
+
+
+def hand_over(
+    channel: socket.socket,
+    *,
+    response: HttpResponseBase,
+    user_id: int,
+    language: str,
+    task_ids: Sequence[str],
+) -> Iterator[bytes]:
+    """Give the connection of a request to the pump, as soon as the web server wants the first
+    bytes of the answer: then all middleware has seen it. Yields nothing."""
+    ours = streams.take_over(channel, response=response)
+    pump.add(Stream(ours, user_id=user_id, language=language, task_ids=task_ids))
+    yield from ()
