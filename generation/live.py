@@ -59,6 +59,7 @@ READ_AT_A_TIME = 500
 #: When a page that found no room may ask again.
 FULL_RETRY_SECS = 30
 
+LOOK = "SELECT id, user_id, updated_at || '' FROM flux_tasks WHERE next_action_at IS NOT NULL"
 #: What the state of a card depends on. Prompts and parameters may be long.
 COLUMNS = (
     *("user_id", "status", "submission", "origin", "error_code", "retry_count", "queue_position"),
@@ -131,7 +132,8 @@ class Pump:
         # Guarded by the lock: how many streams each member has, those not taken in yet.
         self._held: dict[int, int] = {}
         self._arrivals: list[Stream] = []
-        self._thread: threading.Thread | None = None
+        #: Runs while somebody watches.
+        self.thread: threading.Thread | None = None
         self._stopped = self._was_full = False
         # The pump's own. A selector is not shared with the processes we may be forked into.
         self._selector: selectors.BaseSelector | None = None
@@ -157,9 +159,9 @@ class Pump:
         """Take a stream over. It is closed when its reader goes, or its time is up."""
         self.expect(stream)
         with self._lock:
-            if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="live", daemon=True)
-                self._thread.start()
+            if self.thread is None and not self._stopped:
+                self.thread = threading.Thread(target=self._run, name="live", daemon=True)
+                self.thread.start()
 
     def expect(self, stream: Stream) -> None:
         """Take a stream in at the next turn, whoever makes it."""
@@ -170,7 +172,7 @@ class Pump:
     def stop(self) -> None:
         """Close all streams, for good."""
         self._stopped = True
-        if (thread := self._thread) is not None:
+        if (thread := self.thread) is not None:
             thread.join(timeout=5)
 
     # ------------------------------------------------------------ one thread
@@ -178,12 +180,13 @@ class Pump:
         try:
             while not self._may_rest():
                 self.turn()
-                self._listen()
+                while (seconds := self._look_at - time.monotonic()) > 0:
+                    self.listen(seconds=seconds)
         except Exception:
             logger.exception("live status: the pump broke; it starts anew with the next page")
             with self._lock:
                 self.close()
-                self._thread = None
+                self.thread = None
         finally:
             connections.close_all()
 
@@ -192,11 +195,12 @@ class Pump:
             if not self._stopped and (self._members or self._arrivals):
                 return False
             self.close()
-            self._thread = None
+            self.thread = None
             return True
 
     def close(self) -> None:
         """Close all streams. Pages come back, or poll."""
+        self._take_in()
         for member in list(self._members.values()):
             for stream in list(member.streams):
                 self._drop(stream)
@@ -204,13 +208,12 @@ class Pump:
             self._selector.close()
             self._selector = None
 
-    def _listen(self) -> None:
-        """Wait for the next look, and notice meanwhile who leaves."""
+    def listen(self, *, seconds: float) -> None:
+        """Notice who leaves, for so long."""
         assert self._selector is not None  # noqa: S101 - made by the turn before
-        while (wait := self._look_at - time.monotonic()) > 0:
-            for key, _events in self._selector.select(wait):
-                if key.data.is_gone():
-                    self._drop(key.data)
+        for key, _events in self._selector.select(seconds):
+            if key.data.is_gone():
+                self._drop(key.data)
 
     def turn(self) -> None:
         """Take in who came, look once, tell what is new."""
@@ -392,9 +395,7 @@ def _stamps() -> dict[str, tuple[int, str]]:
     """Return (member, when it last changed) of all tasks that somebody has to attend to. In
     SQL, and without making times of texts: it is asked several times a second."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, user_id, updated_at || '' FROM flux_tasks WHERE next_action_at IS NOT NULL"
-        )
+        cursor.execute(LOOK)
         return {key: (user_id, stamp) for key, user_id, stamp in cursor.fetchall()}
 
 
