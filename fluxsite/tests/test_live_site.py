@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
+import signal
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -56,44 +61,63 @@ def complaints(page: Page) -> list[str]:
     return texts
 
 
-@pytest.fixture
-def task(site: Site) -> str:
-    """A task at the provider that no worker touches before long."""
-    return run(site, MAKE_TASK).strip()
+@pytest.fixture(scope="module")
+def prepared(site: Site) -> list[str]:
+    """The id of a task, and the sessions of so many members."""
+    return site.manage("shell", "-v0", "-c", PREPARE.format(STREAMS)).split()
 
 
-def run(site: Site, code: str, *arguments: object) -> str:
-    return site.manage("shell", "-v0", "-c", PRELUDE + code.format(*arguments))
-
-
-PRELUDE = """
+PREPARE = """
 from datetime import timedelta
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
-from generation.models import FluxTask
 from generation.tests.factories import FluxTaskFactory
-admin = User.objects.get(username="admin")
-"""
-MAKE_TASK = """
-FluxTask.objects.unfinished().update(
-    status="CANCELLED", completed_at=timezone.now(), next_action_at=None, updated_at=timezone.now()
-)
 later = timezone.now() + timedelta(hours=1)
+admin = User.objects.get(username="admin")
 task = FluxTaskFactory(
-    user=admin, at_provider=True, prompt="a lighthouse", queue_position=3, next_action_at=later,
-    deadline_at=later,
+    user=admin, at_provider=True, prompt="a lighthouse", next_action_at=later, deadline_at=later
 )
 print(task.pk)
+for number in range({0}):
+    user = User.objects.create(username=f"watcher-{{number}}")
+    session = SessionStore()
+    session["_auth_user_id"] = str(user.pk)
+    session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
+    session["_auth_user_hash"] = user.get_session_auth_hash()
+    session.create()
+    print(session.session_key)
 """
-CHANGE = """
-FluxTask.objects.filter(pk={0!r}).update(updated_at=timezone.now(), **{1!r})
-"""
-FAIL = """
-FluxTask.objects.filter(pk={0!r}).update(
-    status="FAILED", error_code="timeout", completed_at=timezone.now(), next_action_at=None,
-    updated_at=timezone.now(),
-)
-"""
+
+
+@pytest.fixture
+def task(site: Site, prepared: list[str]) -> str:
+    """A task at the provider that no worker touches before long."""
+    task, *_sessions = prepared
+    change(
+        site,
+        task,
+        status="IN_QUEUE",
+        queue_position=3,
+        error_code="",
+        completed_at=None,
+        next_action_at="2999-01-01 00:00:00",
+    )
+    return task
+
+
+def change(site: Site, task: str, **values: object) -> None:
+    """Write to a task as the workers do, without the seconds that starting Django takes."""
+    columns = {**values, "updated_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")}
+    sets = ", ".join(f"{column} = ?" for column in columns)
+    path = f"{site.env['DATA_DIR']}/fluxsite.sqlite3"
+    with closing(sqlite3.connect(path, timeout=20)) as database, database:
+        database.execute(f"UPDATE flux_tasks SET {sets} WHERE id = ?", [*columns.values(), task])
+
+
+def fail(site: Site, task: str) -> None:
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    change(site, task, status="FAILED", error_code="timeout", completed_at=now, next_action_at=None)
 
 
 def open_studio(page: Page, site: Site) -> Any:
@@ -126,10 +150,10 @@ def test_a_card_changes_by_the_stream_and_is_fetched_only_when_it_must(
     card = open_studio(page, site)
     expect(card.locator("[data-status]")).to_have_text("3 ahead at the provider")
 
-    run(site, CHANGE, task, {"queue_position": 1})
+    change(site, task, queue_position=1)
     expect(card.locator("[data-status]")).to_have_text("1 ahead at the provider")
     fetched_for_words = asked.count("/studio/cards")
-    run(site, FAIL, task)
+    fail(site, task)
     expect(card).to_have_attribute("data-state", "failed")
 
     assert fetched_for_words == 0
@@ -156,7 +180,7 @@ def test_a_page_without_open_cards_holds_no_stream(site, task, page: Page, asked
     card = open_studio(page, site)
 
     with page.expect_event("requestfailed", lambda request: "/studio/events" in request.url):
-        run(site, FAIL, task)
+        fail(site, task)
 
     expect(card).to_have_attribute("data-state", "failed")
 
@@ -169,7 +193,7 @@ def test_where_the_stream_is_held_back_polling_takes_over(
     page.route("**/studio/events?*", lambda _route: None)
     card = open_studio(page, site)
 
-    run(site, CHANGE, task, {"queue_position": 1})
+    change(site, task, queue_position=1)
 
     expect(card.locator("[data-status]")).to_have_text("1 ahead at the provider")
     assert asked.count("/studio/cards") > 0
@@ -181,17 +205,10 @@ def test_a_stream_that_breaks_comes_back(site, task, page: Page, asked):
     expect(card.locator("[data-status]")).to_have_text("3 ahead at the provider")
 
     with page.expect_request("**/studio/events?*"):
-        restart_web_server(site)
-    run(site, CHANGE, task, {"queue_position": 1})
+        os.kill(site.leader("gunicorn"), signal.SIGKILL)
+    change(site, task, queue_position=1)
 
     expect(card.locator("[data-status]")).to_have_text("1 ahead at the provider", timeout=15_000)
-
-
-def restart_web_server(site: Site) -> None:
-    import os
-    import signal
-
-    os.kill(site.leader("gunicorn"), signal.SIGKILL)
 
 
 # ---------------------------------------------------------------- unseen
@@ -203,7 +220,10 @@ def test_a_hidden_tab_asks_nothing_and_looks_at_once_when_it_is_seen_again(
         hide(page, hidden=True)
     before = len(asked.paths)
 
-    run(site, FAIL, task)
+    with watch(site, own_session(page)) as another:
+        read_until(another, b'"waiting"')
+        fail(site, task)
+        read_until(another, b'"failed"')
     while_hidden = asked.paths[before:]
     state = card.get_attribute("data-state")
     hide(page, hidden=False)
@@ -228,9 +248,9 @@ def test_a_hidden_tab_that_shall_notify_is_told_and_fetches_nothing(site, task, 
     expect(switch).to_have_attribute("aria-pressed", "true")
     hide(page, hidden=True)
 
-    run(site, FAIL, task)
+    fail(site, task)
 
-    page.wait_for_function("shown.length > 0")
+    page.wait_for_function("() => shown.length > 0")
     assert page.evaluate("shown") == [["Your picture could not be made", "a lighthouse"]]
     assert asked.count("/studio/cards") == 0
     assert page.title() == "Studio · Fluxsite"
@@ -248,20 +268,19 @@ def test_nothing_is_shown_that_was_not_asked_for(site, task, page: Page):
     )
     card = open_studio(page, site)
 
-    run(site, FAIL, task)
+    fail(site, task)
 
     expect(card).to_have_attribute("data-state", "failed")
     assert page.evaluate("shown") == []
 
 
 # ---------------------------------------------------------------- many
-def test_pages_are_answered_while_three_hundred_watch(site, task, page: Page):
-    sessions = run(site, MAKE_SESSIONS, STREAMS).split()
-    watchers = [watch(site, session) for session in sessions]
+def test_pages_are_answered_while_three_hundred_watch(site, task, prepared, page: Page):
+    watchers = [watch(site, session) for session in prepared[1:]]
     try:
         heads = [watcher.recv(12) for watcher in watchers]
         card = open_studio(page, site)
-        run(site, CHANGE, task, {"queue_position": 1})
+        change(site, task, queue_position=1)
         expect(card.locator("[data-status]")).to_have_text("1 ahead at the provider")
         statuses = [status_of_login(site) for _time in range(20)]
     finally:
@@ -272,19 +291,6 @@ def test_pages_are_answered_while_three_hundred_watch(site, task, page: Page):
     assert statuses == [200] * 20
 
 
-MAKE_SESSIONS = """
-from django.contrib.sessions.backends.db import SessionStore
-for number in range({0}):
-    user = User.objects.create(username=f"watcher-{{number}}")
-    session = SessionStore()
-    session["_auth_user_id"] = str(user.pk)
-    session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
-    session["_auth_user_hash"] = user.get_session_auth_hash()
-    session.create()
-    print(session.session_key)
-"""
-
-
 def watch(site: Site, session: str) -> socket.socket:
     watcher = socket.create_connection(("127.0.0.1", site.port), timeout=60)
     watcher.sendall(
@@ -292,6 +298,19 @@ def watch(site: Site, session: str) -> socket.socket:
         f"Cookie: sessionid={session}\r\n\r\n".encode()
     )
     return watcher
+
+
+def read_until(watcher: socket.socket, words: bytes) -> None:
+    received = b""
+    while words not in received:
+        chunk = watcher.recv(4096)
+        assert chunk, "the stream ended"
+        received += chunk
+
+
+def own_session(page: Page) -> str:
+    [session] = [each for each in page.context.cookies() if each["name"] == "sessionid"]
+    return session["value"]
 
 
 def status_of_login(site: Site) -> int:
