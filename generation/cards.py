@@ -11,6 +11,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, ngettext, pgettext
+from django.utils.translation import gettext_noop as _
 
 from generation import catalogue, errors, lifecycle, line
 from generation.forms import ratio_size
@@ -28,6 +29,14 @@ class Detail:
     label: str
     value: str
 
+
+_STATE_WORDS = {
+    "running": _("Drawing"),
+    "saving": _("Saving"),
+    "done": _("Done"),
+    "failed": _("Failed"),
+    "cancelled": _("Cancelled"),
+}
 
 #: The largest box a picture is shown in on a card, in pixels.
 BOX = (824, 480)
@@ -151,7 +160,7 @@ class Card:
         return _digest(self.state, self.can_cancel, task.error_code, stored, late)
 
     # ------------------------------------------------------------ words
-    @cached_property
+    @property
     def status_text(self) -> str:
         task = self.task
         if self.is_unfinished and task.cancel_requested_at:
@@ -160,13 +169,7 @@ class Card:
             return gettext("Asking for the late picture")
         if self.state == "waiting":
             return self._waiting_text
-        return {
-            "running": gettext("Drawing"),
-            "saving": gettext("Saving"),
-            "done": gettext("Done"),
-            "failed": gettext("Failed"),
-            "cancelled": gettext("Cancelled"),
-        }[self.state]
+        return gettext(_STATE_WORDS[self.state])
 
     @property
     def _waiting_text(self) -> str:
