@@ -41,7 +41,7 @@ from benchmarks.submit import PROVIDER, SERVER
 
 PAGES = 1000
 #: As many as ask for their cards on two cores that others use too.
-ASKING = 150
+ASKING = 60
 #: What the default start has to bear.
 BESIDE = 300
 PAGE_SECS = 8.0

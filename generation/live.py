@@ -45,6 +45,9 @@ from generation.models import FluxTask, TaskImage
 logger = logging.getLogger(__name__)
 
 LOOK_SECS = 0.3
+#: Where looking takes long, because very many tasks are under way, there is as much rest between
+#: two looks that it takes no more than this part of the time.
+LOOK_SHARE = 0.1
 #: Tasks before ours leave the line all the time; so often those who wait are told.
 LINE_SECS = 2.0
 #: A page that watches keeps the sweep going.
@@ -169,7 +172,8 @@ class Pump:
         """Take a stream over. It is closed when its reader goes, or its time is up."""
         self.expect(stream)
         with self._lock:
-            if self.thread is None and not self._stopped:
+            is_running = self.thread is not None and self.thread.is_alive()
+            if not is_running and not self._stopped:
                 self.thread = threading.Thread(target=self._run, name="live", daemon=True)
                 self.thread.start()
 
@@ -228,7 +232,6 @@ class Pump:
     def turn(self) -> None:
         """Take in who came, look once, tell what is new."""
         now = time.monotonic()
-        self._look_at = now + LOOK_SECS
         self._take_in()
         try:
             changed = self._look(now)
@@ -241,6 +244,8 @@ class Pump:
         else:
             self._is_blind = False
             self._tell(changed)
+            taken = time.monotonic() - now
+            self._look_at = now + max(LOOK_SECS, taken / LOOK_SHARE)
         self._end_or_beat(now)
 
     def _take_in(self) -> None:
