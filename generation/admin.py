@@ -24,6 +24,7 @@ from generation.models import (
     FluxTask,
     JimengTask,
     MidjourneyTask,
+    Preset,
     StorageUse,
     TaskImage,
     TaskInput,
@@ -368,6 +369,21 @@ class StorageUseAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("size"), ordering="byte_size")
     def size(self, use: StorageUse) -> str:
         return filesizeformat(use.byte_size)
+
+
+@admin.register(Preset)
+class PresetAdmin(admin.ModelAdmin):
+    """Whose they are and what they hold; staff may share one, rename it or delete it."""
+
+    list_display = ["name", "owner", "model", "is_shared", "created_at", "deleted_at"]
+    list_filter = ["is_shared", "model", ("deleted_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["owner"]
+    search_fields = ["=id", "name", "owner__username"]
+    fields = ["name", "owner", "is_shared", "model", "parameters", "prompt", "created_at"]
+    readonly_fields = ["owner", "model", "parameters", "prompt", "created_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
 
 
 @admin.register(Upload)

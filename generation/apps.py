@@ -18,8 +18,9 @@ class GenerationConfig(AppConfig):
 
 def prepare_site(*, using: str, **kwargs: Any) -> None:
     """After every migrate: the configuration row, the prices of new endpoints, the schedule
-    that is the floor under the wake-ups (generation/polling.py), and those that look after the
-    ledger, the pictures and the index of the search every night."""
+    that is the floor under the wake-ups (generation/polling.py), the one that measures how long
+    the models take, and those that look after the ledger, the pictures and the index of the
+    search every night."""
     from django_q.models import Schedule
 
     from credits.models import Price
@@ -40,6 +41,14 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
         Schedule.objects.get_or_create(
             name="housekeeping",
             defaults={"func": "generation.housekeeping.nightly", "schedule_type": Schedule.DAILY},
+        )
+        Schedule.objects.get_or_create(
+            name="pace",
+            defaults={
+                "func": "generation.pace.measure",
+                "schedule_type": Schedule.MINUTES,
+                "minutes": 10,
+            },
         )
         Schedule.objects.get_or_create(
             name="search",

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from django.utils import timezone
@@ -13,7 +14,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_noop as _
 
-from generation import catalogue, errors, lifecycle, line
+from generation import catalogue, errors, lifecycle, line, pace
 from generation.forms import ratio_size
 from generation.ids import new_token
 from generation.models import FluxTask, TaskImage
@@ -88,8 +89,10 @@ def _is_saving(image: TaskImage) -> bool:
 class Card:
     task: FluxTask
     images: Sequence[TaskImage]
-    position: tuple[int, int] | None
+    place: line.Place | None
     is_open: bool = False
+    #: Seconds such a task takes here, None while that is not known.
+    typical: float | None = None
 
     # ------------------------------------------------------------ state
     @cached_property
@@ -176,12 +179,8 @@ class Card:
         task = self.task
         if task.retry_count and task.submission == Submission.UNSENT:
             return gettext("The provider cannot be reached, still trying")
-        if self.position:
-            place, total = self.position
-            return gettext("Waiting · %(place)s of %(total)s in line") % {
-                "place": place,
-                "total": total,
-            }
+        if self.place:
+            return self._place_text(self.place)
         if task.submission != Submission.ACCEPTED:
             return gettext("Sending")
         ahead = task.queue_position or 0
@@ -189,6 +188,12 @@ class Card:
             return gettext("Next at the provider")
         text = ngettext("%(count)s ahead at the provider", "%(count)s ahead at the provider", ahead)
         return text % {"count": ahead}
+
+    def _place_text(self, place: line.Place) -> str:
+        words = {"place": place.position, "own": place.own, "total": place.total}
+        if place.own == place.total:
+            return gettext("Queued · #%(place)s of %(total)s") % words
+        return gettext("Queued · #%(place)s (%(own)s of %(total)s are yours)") % words
 
     @property
     def announcement(self) -> str:
@@ -222,6 +227,33 @@ class Card:
     def since(self) -> datetime:
         """From when the seconds on the card count."""
         return self.task.submitted_at or self.task.created_at
+
+    # ------------------------------------------------------------ how long it may take
+    @property
+    def has_pace(self) -> bool:
+        return self.is_unfinished and self.typical is not None
+
+    @property
+    def pace_text(self) -> str:
+        return gettext("usually %(pace)s") % {"pace": pace.in_words(self.typical)}
+
+    @property
+    def typical_seconds(self) -> int:
+        """Whole seconds, at least one: what the bar is long."""
+        return max(1, round(self.typical or 0))
+
+    @property
+    def began(self) -> str:
+        """From when the bar grows, "" while the task waits."""
+        return self.since.isoformat() if self.task.submitted_at else ""
+
+    @property
+    def elapsed(self) -> int:
+        """How far the bar has grown."""
+        if not self.task.submitted_at:
+            return 0
+        seconds = (timezone.now() - self.task.submitted_at).total_seconds()
+        return min(max(0, round(seconds)), self.typical_seconds)
 
     # ------------------------------------------------------------ a bad end
     @property
@@ -262,7 +294,13 @@ class Card:
     @property
     def can_retry(self) -> bool:
         # The reference pictures of what was brought over are not here.
-        return self._explanation.action != "edit" and not self.task.origin
+        return self._explanation.action not in ("edit", "model") and not self.task.origin
+
+    @property
+    def edit_text(self) -> str:
+        if self._explanation.action == "model":
+            return gettext("Choose another model")
+        return gettext("Edit")
 
     # ------------------------------------------------------------ pictures
     @cached_property
@@ -348,20 +386,57 @@ def _in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def build(tasks: Sequence[FluxTask], *, open_id: str = "") -> list[Card]:
-    """Return the cards of tasks whose inputs are prefetched. Up to two queries."""
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Cards shown side by side: those of one comparison. All others are alone."""
+
+    cards: Sequence[Card]
+
+    @property
+    def is_comparison(self) -> bool:
+        return len(self.cards) > 1
+
+    @property
+    def number(self) -> int:
+        return len(self.cards)
+
+    @property
+    def label(self) -> str:
+        return gettext("Comparison: %(prompt)s") % {"prompt": self.cards[0].short_prompt}
+
+
+def grouped(cards: Sequence[Card]) -> list[Group]:
+    """Put the cards of a comparison, which follow one another, into one group."""
+    groups = []
+    for _name, members in groupby(cards, lambda card: card.task.comparison or card.task.pk):
+        in_order = sorted(members, key=lambda card: card.task.comparison_position or 0)
+        groups.append(Group(cards=in_order))
+    return groups
+
+
+def build(
+    tasks: Sequence[FluxTask],
+    *,
+    open_id: str = "",
+    typical: Mapping[str, float] | None = None,
+) -> list[Card]:
+    """Return the cards of tasks whose inputs are prefetched. Up to three queries; one less
+    with the `typical` seconds of the endpoints at hand."""
     finished = [task.pk for task in tasks if task.status == Status.SUCCESS]
     images: dict[str, list[TaskImage]] = {}
     if finished:
         for image in TaskImage.objects.of_tasks(source=TaskImage.Source.FLUX, ids=finished):
             images.setdefault(image.task_id, []).append(image)
-    positions = line.positions(tasks)
+    if typical is None and any(not task.is_finished for task in tasks):
+        typical = pace.typical()
+    places = line.positions(tasks)
     return [
         Card(
             task=task,
             images=images.get(task.pk, ()),
-            position=positions.get(task.pk),
+            place=places.get(task.pk),
             is_open=task.pk == open_id,
+            typical=(typical or {}).get(task.endpoint),
         )
         for task in tasks
     ]

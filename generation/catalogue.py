@@ -220,12 +220,14 @@ class Endpoint:
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """What a member picks. The first endpoint that takes the given number of reference
-    pictures draws; `id` is the name the API and the history know it by."""
+    pictures draws; `id` is the name the API and the history know it by. `picture` is the name
+    of a drawing in static/img/models."""
 
     id: str
     name: str
     summary: str
     endpoints: tuple[Endpoint, ...]
+    picture: str = "any"
 
     @property
     def min_images(self) -> int:
@@ -322,7 +324,7 @@ def check(*, model_id: str, prompt: Any, images: int, parameters: Mapping[str, A
         parameter = endpoint.by_name.get(name)
         try:
             if parameter is None:
-                problems.append(_unknown_parameter(model, name))
+                problems.append(unknown_parameter(model, name))
             elif (clean := parameter.clean(value)) is not None:
                 cleaned[name] = clean
         except InvalidRequest as error:
@@ -332,7 +334,7 @@ def check(*, model_id: str, prompt: Any, images: int, parameters: Mapping[str, A
     return Request(model=model, endpoint=endpoint, prompt=text, parameters=cleaned, images=images)
 
 
-def _unknown_parameter(model: Model, name: str) -> Problem:
+def unknown_parameter(model: Model, name: str) -> Problem:
     return Problem(
         # The name goes back to the caller, and half a surrogate pair cannot be encoded.
         field=name[:100].encode(errors="replace").decode(),
@@ -340,6 +342,11 @@ def _unknown_parameter(model: Model, name: str) -> Problem:
         message=_("%(model)s has no such setting here."),
         params={"model": model.name},
     )
+
+
+def is_storable(text: str) -> bool:
+    """PostgreSQL refuses NUL, and no encoder takes half of a surrogate pair."""
+    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _clean_prompt(endpoint: Endpoint, prompt: Any, problems: list[Problem]) -> str:
@@ -351,8 +358,7 @@ def _clean_prompt(endpoint: Endpoint, prompt: Any, problems: list[Problem]) -> s
         prompt = ""
     if not isinstance(prompt, str):
         return refuse("invalid", _("The prompt must be text."))
-    # PostgreSQL refuses NUL, and no encoder takes half of a surrogate pair.
-    if "\x00" in prompt or any("\ud800" <= char <= "\udfff" for char in prompt):
+    if not is_storable(prompt):
         return refuse("invalid_characters", _("The prompt contains characters that are not text."))
     text = unicodedata.normalize("NFC", prompt).strip()
     if len(text) > MAX_PROMPT_LENGTH:
@@ -560,6 +566,7 @@ MODELS: tuple[Model, ...] = (
         id="fal-ai/flux-1/schnell",
         name="FLUX.1 schnell",
         summary=_("Quick drafts in a second or two"),
+        picture="schnell",
         endpoints=(
             Endpoint(
                 id="fal-ai/flux-1/schnell",
@@ -573,6 +580,7 @@ MODELS: tuple[Model, ...] = (
         id="fal-ai/flux-1/dev",
         name="FLUX.1 dev",
         summary=_("Careful pictures, from words or from a picture"),
+        picture="dev",
         endpoints=(
             Endpoint(
                 id="fal-ai/flux-1/dev",
@@ -595,30 +603,35 @@ MODELS: tuple[Model, ...] = (
         id="fal-ai/flux-pro/kontext",
         name="FLUX.1 Kontext pro",
         summary=_("Edits a picture as you tell it, or draws a new one"),
+        picture="kontext",
         endpoints=_kontext("fal-ai/flux-pro/kontext", price=25, multi_price=30),
     ),
     Model(
         id="fal-ai/flux-pro/kontext/max",
         name="FLUX.1 Kontext max",
         summary=_("Kontext at its best: prompts, lettering, several pictures into one"),
+        picture="kontext-max",
         endpoints=_kontext("fal-ai/flux-pro/kontext/max", price=35, multi_price=35),
     ),
     Model(
         id="fal-ai/flux-1/dev/redux",
         name="FLUX.1 dev Redux",
         summary=_("Variations of a picture, without a prompt"),
+        picture="redux",
         endpoints=(_redux("fal-ai/flux-1/dev/redux", _steps(28), _guidance(), price=10),),
     ),
     Model(
         id="fal-ai/flux-1/schnell/redux",
         name="FLUX.1 schnell Redux",
         summary=_("Quick variations of a picture, without a prompt"),
+        picture="redux-schnell",
         endpoints=(_redux("fal-ai/flux-1/schnell/redux", _steps(4, maximum=12), price=5),),
     ),
     Model(
         id="fal-ai/flux-2-pro",
         name="FLUX.2 pro",
         summary=_("The newest generation: one polished picture at a time"),
+        picture="flux2-pro",
         endpoints=(
             Endpoint(
                 id="fal-ai/flux-2-pro",
@@ -653,6 +666,7 @@ MODELS: tuple[Model, ...] = (
         id="fal-ai/flux-2",
         name="FLUX.2 dev",
         summary=_("The newest open model, from words or up to four pictures"),
+        picture="flux2",
         endpoints=(
             Endpoint(
                 id="fal-ai/flux-2",
@@ -695,6 +709,7 @@ MODELS: tuple[Model, ...] = (
         id="fal-ai/flux-pro/v1.1-ultra",
         name="FLUX1.1 pro ultra",
         summary=_("Four megapixels, photographic"),
+        picture="ultra",
         endpoints=(
             Endpoint(
                 id="fal-ai/flux-pro/v1.1-ultra",
@@ -744,6 +759,7 @@ def _index() -> Mapping[str, Model]:
                     name=f"{model.name} ({endpoint.id.rsplit('/', 1)[-1]})",
                     summary=model.summary,
                     endpoints=(endpoint,),
+                    picture=model.picture,
                 ),
             )
     return index
@@ -756,6 +772,14 @@ _ENDPOINTS_BY_ID = {e.id: e for model in MODELS for e in model.endpoints}
 def find_model(model_id: object) -> Model | None:
     """Return the model of that name, also for names that fix the endpoint, or None."""
     return _MODELS_BY_ID.get(model_id) if isinstance(model_id, str) else None
+
+
+def family(model_id: object) -> Model | None:
+    """Return the model the picker shows for an id, also for ids that fix one endpoint."""
+    model = find_model(model_id)
+    if model is None or model in MODELS:
+        return model
+    return next(each for each in MODELS if model.endpoints[0] in each.endpoints)
 
 
 def find_endpoint(endpoint_id: str) -> Endpoint | None:

@@ -1,7 +1,8 @@
 """What the studio's form shows and sends: a model, reference pictures, words and settings.
 
-A composer is made from an address (`/?like=…`), from a form that was sent, or from nothing,
-and knows in every case which endpoint's settings to show and why it could not run.
+A composer is made from an address (`/?like=…`, `/?preset=…`), from a form that was sent, or
+from nothing, and knows in every case which endpoint's settings to show, what a click would
+cost and why it could not run (generation/readiness.py).
 """
 
 from __future__ import annotations
@@ -18,10 +19,21 @@ from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, ngettext
 
-from generation import catalogue, channel, intake, lifecycle, media, uploads
+from generation import (
+    catalogue,
+    channel,
+    comparing,
+    intake,
+    lifecycle,
+    media,
+    pace,
+    readiness,
+    uploads,
+)
+from generation import presets as saved
 from generation.forms import StudioForm, carry_over
 from generation.ids import new_token
-from generation.models import FluxTask, TaskImage, Upload
+from generation.models import FluxTask, Preset, TaskImage, Upload
 
 #: How much of an old task `/?like=` takes over.
 KEEP = ("all", "no-seed", "prompt")
@@ -31,40 +43,104 @@ MAX_FILES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """A model as the picker shows it."""
+    """A model as the picker shows it. `misfit` says why it cannot draw with the pictures that
+    are attached, "" when it can; `price` is of one picture, in credits, and 0 while credits are
+    switched off; `seconds` is None while too little is known."""
 
-    id: str
-    name: str
-    summary: str
-    inputs: str
+    model: catalogue.Model
     checked: bool
+    compared: bool
+    misfit: str
+    price: int
+    seconds: float | None
+
+    @property
+    def id(self) -> str:
+        return self.model.id
+
+    @property
+    def slug(self) -> str:
+        """The id, as the id of an element."""
+        return re.sub(r"[^a-z0-9]+", "-", self.id)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def summary(self) -> str:
+        return gettext(self.model.summary)
+
+    @property
+    def picture(self) -> str:
+        return f"img/models/{self.model.picture}.svg"
+
+    @property
+    def inputs(self) -> str:
+        most = self.model.max_images
+        if most == 0:
+            return gettext("Words only")
+        if self.model.min_images:
+            return gettext("One picture, no words")
+        if most == 1:
+            return gettext("Words, or words and a picture")
+        return gettext("Words, and up to %(count)s pictures") % {"count": most}
+
+    @property
+    def price_text(self) -> str:
+        if not self.price:
+            return ""
+        text = ngettext("%(cost)s credit a picture", "%(cost)s credits a picture", self.price)
+        return text % {"cost": self.price}
+
+    @property
+    def pace_text(self) -> str:
+        return pace.in_words(self.seconds)
+
+    @property
+    def compare_misfit(self) -> str:
+        """Say why it cannot take part in a comparison, "" when it can."""
+        if not all(endpoint.has_prompt for endpoint in self.model.endpoints):
+            return gettext("Works without a prompt")
+        return self.misfit
 
 
 @dataclass(kw_only=True)
 class Composer:
+    """`compared` holds the models of a comparison; None while a single model draws."""
+
     form: StudioForm
     channel: channel.Channel
     pictures: Sequence[Upload | TaskImage]
     key: str
     #: Files that came with the form and were not accepted.
     refusals: Sequence[uploads.UploadRefused] = ()
+    compared: Sequence[catalogue.Model] | None = None
+    #: The words of a preset that brings some.
+    words: str = ""
 
     @property
     def model(self) -> catalogue.Model:
         return self.form.studio_model
 
+    @property
+    def images(self) -> int:
+        return len(self.form.addresses)
+
     @cached_property
     def models(self) -> list[ModelChoice]:
-        return [
-            ModelChoice(
-                id=model.id,
-                name=model.name,
-                summary=gettext(model.summary),
-                inputs=_inputs(model),
-                checked=model.id == self.model.id,
-            )
-            for model in catalogue.MODELS
-        ]
+        return [self._choice(model) for model in catalogue.MODELS]
+
+    def _choice(self, model: catalogue.Model) -> ModelChoice:
+        endpoint = shown_endpoint(model, self.images)
+        return ModelChoice(
+            model=model,
+            checked=model.id == self.model.id,
+            compared=model in (self.compared or ()),
+            misfit=readiness.misfit(model, self.images),
+            price=self.prices[endpoint.id],
+            seconds=self.typical.get(endpoint.id),
+        )
 
     @property
     def chosen(self) -> ModelChoice:
@@ -73,6 +149,14 @@ class Composer:
     @property
     def endpoint(self) -> catalogue.Endpoint:
         return self.form.endpoint
+
+    @property
+    def is_comparing(self) -> bool:
+        return self.compared is not None
+
+    @property
+    def most_compared(self) -> int:
+        return comparing.MOST
 
     @property
     def prompt(self) -> str:
@@ -94,64 +178,104 @@ class Composer:
     def other_problems(self) -> list[str]:
         return [*self.form.problems_of("model"), *self.form.problems_of("__all__")]
 
-    # ------------------------------------------------------------ the run button
-    @property
-    def labels(self) -> list[str]:
-        """The button's text for one picture, two, and so on."""
-        return [self._label(n) for n in range(1, self.endpoint.max_num_images + 1)]
+    # ------------------------------------------------------------ what it costs and takes
+    @cached_property
+    def prices(self) -> Mapping[str, int]:
+        return lifecycle.price_list()
 
-    def _label(self, number: int) -> str:
-        text = ngettext("Generate %(count)s image", "Generate %(count)s images", number) % {
-            "count": number
-        }
-        if self.balance is None:
-            return text
-        cost = self.unit_price * number
-        price = ngettext("%(cost)s credit", "%(cost)s credits", cost) % {"cost": cost}
-        after = gettext("%(left)s left after") % {"left": self.balance - cost}
-        return f"{text} · {price}" + (f" ({after})" if self.balance >= cost else "")
+    @cached_property
+    def typical(self) -> Mapping[str, float]:
+        return pace.typical()
 
     @cached_property
     def balance(self) -> int | None:
         return lifecycle.balance_of(user=self.form.user)
 
     @cached_property
-    def unit_price(self) -> int:
-        return lifecycle.unit_price(endpoint=self.endpoint)
+    def bill(self) -> readiness.Bill:
+        endpoints = [shown_endpoint(model, self.images) for model in self.drawing]
+        return readiness.Bill(
+            shares=[(self.prices[each.id], each.max_num_images) for each in endpoints],
+            balance=self.balance,
+            budget=lifecycle.tightest_budget(user=self.form.user),
+        )
+
+    @property
+    def drawing(self) -> Sequence[catalogue.Model]:
+        """The models a click would put to work."""
+        return [self.model] if self.compared is None else self.compared
+
+    # ------------------------------------------------------------ the run button
+    @property
+    def labels(self) -> list[str]:
+        """The button's text for one picture of each model, two, and so on."""
+        return [self._label(n) for n in range(1, self.endpoint.max_num_images + 1)]
+
+    def _label(self, number: int) -> str:
+        if self.compared is not None and len(self.compared) < comparing.FEWEST:
+            return gettext("Compare models")
+        pictures, cost = self.bill.pictures(number), self.bill.cost(number)
+        if self.compared is None:
+            text = ngettext("Generate %(count)s image", "Generate %(count)s images", pictures)
+        else:
+            text = gettext("Generate %(count)s images with %(models)s models")
+        text %= {"count": pictures, "models": len(self.drawing)}
+        if self.balance is None:
+            return text
+        price = ngettext("%(cost)s credit", "%(cost)s credits", cost) % {"cost": cost}
+        after = gettext("%(left)s left after") % {"left": self.balance - cost}
+        return f"{text} · {price}" + (f" ({after})" if self.balance >= cost else "")
+
+    @property
+    def number(self) -> int:
+        """How many pictures of each model are chosen."""
+        row = next((row for row in self.form.basic if row.name == "num_images"), None)
+        number = int(row.value) if row and re.fullmatch(r"\d{1,3}", row.value) else 1
+        return min(max(number, 1), self.endpoint.max_num_images)
 
     @property
     def label(self) -> str:
-        row = next((row for row in self.form.basic if row.name == "num_images"), None)
-        number = int(row.value) if row and row.value.isdecimal() else 1
-        return self.labels[min(max(number, 1), len(self.labels)) - 1]
+        return self.labels[self.number - 1]
+
+    @cached_property
+    def reasons(self) -> list[readiness.Reason]:
+        """Why this cannot run now, but for what the page sees by itself: an empty prompt, an
+        upload under way, and more pictures than can be paid for."""
+        return readiness.reasons(
+            user=self.form.user,
+            state=self.channel,
+            models=self.drawing,
+            is_comparison=self.is_comparing,
+            images=self.images,
+            bill=self.bill,
+        )
 
     @property
-    def reasons(self) -> list[str]:
-        """Why this cannot run now, but for an empty prompt, which the page sees by itself."""
-        reasons = []
-        if not self.channel.is_open:
-            reasons.append(gettext(intake.CLOSED_REASONS[self.channel.mode]))
-        try:
-            self.model.endpoint_for(len(self.form.addresses))
-        except catalogue.InvalidRequest as error:
-            reasons += [gettext(problem.message) % problem.params for problem in error.problems]
-        if self.balance is not None and self.balance < self.unit_price:
-            reasons.append(
-                gettext("A picture costs %(price)s credits here and you have %(balance)s.")
-                % {"price": self.unit_price, "balance": self.balance}
-            )
-        return reasons
+    def affordable(self) -> int:
+        """So many pictures of each model can be paid for."""
+        return self.bill.affordable(most=self.endpoint.max_num_images)
 
+    @property
+    def affordable_text(self) -> str:
+        """Say it, where it is some but not all; "" else."""
+        if not 0 < self.affordable < self.endpoint.max_num_images:
+            return ""
+        pictures = self.bill.pictures(self.affordable)
+        text = ngettext(
+            "Your credits are enough for %(count)s picture here.",
+            "Your credits are enough for %(count)s pictures here.",
+            pictures,
+        )
+        return text % {"count": pictures}
 
-def _inputs(model: catalogue.Model) -> str:
-    most = model.max_images
-    if most == 0:
-        return gettext("Words only")
-    if model.min_images:
-        return gettext("One picture, no words")
-    if most == 1:
-        return gettext("Words, or words and a picture")
-    return gettext("Words, and up to %(count)s pictures") % {"count": most}
+    @property
+    def is_beyond_means(self) -> bool:
+        return self.number > self.affordable
+
+    @cached_property
+    def turn_notice(self) -> str:
+        """Say that a task would wait for others of the same member, "" if not."""
+        return readiness.turn_notice(user=self.form.user, config=self.channel.config)
 
 
 # ---------------------------------------------------------------- where a composer comes from
@@ -166,18 +290,20 @@ def from_address(
     query = request.GET
     if "like" in query:
         return _like(request, state, query)
+    if "preset" in query:
+        return _from_preset(request, state, query)
     addresses = query.getlist("image")
     if "reference" in query:
         addresses = [f"/media/{query['reference']}"]
     pictures = _own_pictures(request.user, addresses)
     if len(pictures) < len(addresses):
         raise Http404
-    model = family(query.get("model", ""))
+    model = catalogue.family(query.get("model", ""))
     if model:
         shown = catalogue.find_endpoint(query.get("shown", ""))
         values: Mapping[str, Any] = query
     else:
-        model = family(newest.model if newest else "") or default_model(state)
+        model = catalogue.family(newest.model if newest else "") or default_model(state)
         shown = None
         values = {**newest.parameters, "seed": ""} if newest else {}
         if addresses and model.max_images == 0:
@@ -204,11 +330,33 @@ def _like(request: HttpRequest, state: channel.Channel, query: QueryDict) -> Com
     return _unbound(
         request.user,
         state,
-        family(task.model) or default_model(state),
+        catalogue.family(task.model) or default_model(state),
         [item.picture for item in task.inputs.all()],
         task.prompt,
         {**task.parameters, "seed": seed},
     )
+
+
+def _from_preset(request: HttpRequest, state: channel.Channel, query: QueryDict) -> Composer:
+    preset = own_preset(request.user, query)
+    if catalogue.family(preset.model) is None:
+        messages.warning(request, gettext("The model of this preset is no longer offered here."))
+    addresses = query.getlist("image")
+    pictures = _own_pictures(request.user, addresses)
+    if len(pictures) < len(addresses):
+        raise Http404
+    model = catalogue.family(preset.model) or default_model(state)
+    composer = _unbound(request.user, state, model, pictures, preset.prompt, preset.parameters)
+    composer.words = preset.prompt
+    return composer
+
+
+def own_preset(user: Any, query: QueryDict) -> Preset:
+    """Return the preset an address names. Raises Http404 for what the member may not use."""
+    preset = saved.find(user=user, preset_id=query.get("preset", ""))
+    if preset is None:
+        raise Http404
+    return preset
 
 
 def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = False) -> Composer:
@@ -217,14 +365,15 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
     With `edit` it is only shown again: nothing was asked yet, so nothing is checked.
     """
     post = request.POST
-    model = family(post.get("model", "")) or default_model(state)
+    model = catalogue.family(post.get("model", "")) or default_model(state)
     addresses = post.getlist("image")
     taken, refusals = _take_in(request)
     addresses += taken
     if edit:
         addresses = _edited(addresses, post.get("edit", ""))
     pictures = _own_pictures(request.user, addresses)
-    endpoint = shown_endpoint(model, len(addresses))
+    compared = asked_to_compare(post)
+    endpoint = shown_endpoint(model, len(addresses), compared)
     shown = catalogue.find_endpoint(post.get("shown", ""))
     values: Mapping[str, Any] = post
     if shown is not endpoint:
@@ -235,7 +384,14 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
         for text in refusals:
             messages.error(request, text)
         return _unbound(
-            request.user, state, model, pictures, post.get("prompt", ""), values, shown=shown
+            request.user,
+            state,
+            model,
+            pictures,
+            post.get("prompt", ""),
+            values,
+            shown=shown,
+            compared=compared,
         )
     defaults = {p.name: p.default for p in endpoint.parameters}
     data = {**defaults, **{name: values[name] for name in defaults if name in values}}
@@ -244,6 +400,7 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
         model=model,
         endpoint=endpoint,
         addresses=addresses,
+        compared=compared,
         data={**data, "prompt": post.get("prompt", ""), "model": model.id},
     )
     for text in refusals:
@@ -254,6 +411,7 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
         pictures=pictures,
         key=new_token(),
         refusals=list(refusals.values()),
+        compared=compared,
     )
 
 
@@ -279,14 +437,36 @@ def _take_in(request: HttpRequest) -> tuple[list[str], dict[str, uploads.UploadR
 def from_settings(
     *, user: Any, query: QueryDict, images: int, state: channel.Channel
 ) -> Composer | None:
-    """Return the composer for a model and a number of pictures. None: no such model."""
-    model = family(query.get("model", ""))
+    """Return the composer for a model, or those compared, and a number of pictures. None: no
+    such model."""
+    model = catalogue.family(query.get("model", ""))
     if model is None:
         return None
-    shown = catalogue.find_endpoint(query.get("shown", ""))
-    composer = _unbound(user, state, model, [], "", query, shown=shown, images=images)
-    composer.form.addresses = [""] * images
+    return _unbound(
+        user,
+        state,
+        model,
+        [],
+        "",
+        query,
+        shown=catalogue.find_endpoint(query.get("shown", "")),
+        images=images,
+        compared=asked_to_compare(query),
+    )
+
+
+def from_preset(*, user: Any, query: QueryDict, images: int, state: channel.Channel) -> Composer:
+    """Return the composer a preset leads to, for a number of pictures. Raises Http404."""
+    preset = own_preset(user, query)
+    model = catalogue.family(preset.model) or default_model(state)
+    composer = _unbound(user, state, model, [], "", preset.parameters, images=images)
+    composer.words = preset.prompt
     return composer
+
+
+def asked_to_compare(query: QueryDict) -> list[catalogue.Model] | None:
+    """Return the models to compare, None when one alone is to draw."""
+    return comparing.named(query.getlist("models")) if query.get("compare") else None
 
 
 def _unbound(
@@ -299,17 +479,20 @@ def _unbound(
     *,
     shown: catalogue.Endpoint | None = None,
     images: int | None = None,
+    compared: Sequence[catalogue.Model] | None = None,
 ) -> Composer:
-    endpoint = shown_endpoint(model, len(pictures) if images is None else images)
+    addresses = [picture.url for picture in pictures] if images is None else [""] * images
+    endpoint = shown_endpoint(model, len(addresses), compared)
     initial = carry_over(values, shown=shown, endpoint=endpoint)
     form = StudioForm(
         user=user,
         model=model,
         endpoint=endpoint,
-        addresses=[picture.url for picture in pictures],
+        addresses=addresses,
+        compared=compared,
         initial={**initial, "prompt": prompt[: catalogue.MAX_PROMPT_LENGTH]},
     )
-    return Composer(form=form, channel=state, pictures=pictures, key=new_token())
+    return Composer(form=form, channel=state, pictures=pictures, key=new_token(), compared=compared)
 
 
 def _edited(addresses: Sequence[str], command: str) -> list[str]:
@@ -339,29 +522,22 @@ def is_id(text: str) -> bool:
 
 
 # ---------------------------------------------------------------- models and endpoints
-def family(model_id: str) -> catalogue.Model | None:
-    """Return the model the picker shows for an id, also for ids that fix one endpoint."""
-    for model in catalogue.MODELS:
-        if model.id == model_id:
-            return model
-    for model in catalogue.MODELS:
-        if any(endpoint.id == model_id for endpoint in model.endpoints):
-            return model
-    return None
-
-
 def default_model(state: channel.Channel) -> catalogue.Model:
-    chosen = family(state.config.default_model) or family(catalogue.DEFAULT_MODEL)
-    return chosen or catalogue.MODELS[0]
+    chosen = catalogue.family(state.config.default_model)
+    return chosen or catalogue.family(catalogue.DEFAULT_MODEL) or catalogue.MODELS[0]
 
 
-def shown_endpoint(model: catalogue.Model, images: int) -> catalogue.Endpoint:
-    """Return the endpoint for that many pictures, or the nearest when it takes none such."""
-    return model.endpoint_for(min(max(images, model.min_images), model.max_images))
+def shown_endpoint(
+    model: catalogue.Model, images: int, compared: Sequence[catalogue.Model] | None = None
+) -> catalogue.Endpoint:
+    """Return the endpoint whose settings are shown; for a comparison, what its models share."""
+    if compared is not None:
+        return comparing.shared_endpoint(compared, images)
+    return comparing.nearest_endpoint(model, images)
 
 
 # ---------------------------------------------------------------- one click, one task
-def idempotency_key(post: QueryDict, order: intake.Order) -> str:
+def idempotency_key(post: QueryDict, orders: Sequence[intake.Order]) -> str:
     """Return the key of this click: the same form sent twice with the same content is one.
 
     The content is part of it: a form reached again by the browser's back button is changed
@@ -370,7 +546,9 @@ def idempotency_key(post: QueryDict, order: intake.Order) -> str:
     key = post.get("key", "")
     if not re.fullmatch(r"[0-9a-f]{32}", key):
         return new_token()
-    content = repr(
+    contents = [
         (order.model_id, order.prompt, order.addresses, sorted(order.parameters.items()))
-    )
+        for order in orders
+    ]
+    content = repr(contents[0] if len(contents) == 1 else contents)
     return f"{key}.{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:32]}"

@@ -20,7 +20,7 @@ class Explanation:
     """What a member reads about an ended task.
 
     `action` is the next step the card offers: `retry` the same request, `edit` it first,
-    or `wait` for an administrator.
+    choose another `model`, or `wait` for an administrator.
     """
 
     cause: str
@@ -57,7 +57,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     "unknown_model": Explanation(
         cause=_("The provider does not know this model any more."),
         advice=_("Choose another model and tell an administrator."),
-        action="edit",
+        action="model",
     ),
     "provider_error": Explanation(
         cause=_("The provider failed while drawing this picture."),

@@ -1,4 +1,5 @@
-"""Six first ideas for a member who has drawn nothing yet. Each fills the form."""
+"""Eight first ideas, for a member who has drawn nothing yet or is out of some. Each fills the
+form."""
 
 from __future__ import annotations
 
@@ -86,5 +87,21 @@ EXAMPLES = (
         prompt=_("A ceramic cup on pale stone, morning light, quiet product photograph"),
         model="fal-ai/flux-1/schnell",
         ratio="3:2",
+    ),
+    Example(
+        picture="robot",
+        prompt=_(
+            "A small robot holding a seedling on a hill at night, friendly, picture book illustration"
+        ),
+        model="fal-ai/flux-1/dev",
+        ratio="4:3",
+    ),
+    Example(
+        picture="garden",
+        prompt=_(
+            "A glasshouse full of tropical plants, watercolour on rough paper, light and airy"
+        ),
+        model="fal-ai/flux-pro/kontext",
+        ratio="4:3",
     ),
 )

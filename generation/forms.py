@@ -14,7 +14,7 @@ from django import forms
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from generation import catalogue, intake
+from generation import catalogue, comparing, intake
 
 #: The reference pictures' problems are named after fal's fields; the page has one place.
 _REFERENCE_FIELDS = ("image_url", "image_urls")
@@ -87,7 +87,8 @@ class Row:
 
 
 class StudioForm(forms.Form):
-    """What a member asks for, for one model and the endpoint its pictures lead to.
+    """What a member asks for, for one model and the endpoint its pictures lead to; or, with
+    `compared`, for each of several.
 
     Bound to a POST it checks; unbound it shows `initial` over the catalogue's defaults.
     """
@@ -103,6 +104,7 @@ class StudioForm(forms.Form):
         model: catalogue.Model,
         endpoint: catalogue.Endpoint,
         addresses: Sequence[str] = (),
+        compared: Sequence[catalogue.Model] | None = None,
         data: Mapping[str, Any] | None = None,
         initial: MutableMapping[str, Any] | None = None,
     ) -> None:
@@ -111,6 +113,7 @@ class StudioForm(forms.Form):
         self.studio_model = model
         self.endpoint = endpoint
         self.addresses = list(addresses)
+        self.compared = compared
         for parameter in endpoint.parameters:
             self.fields[parameter.name] = forms.CharField(
                 required=False,
@@ -121,26 +124,47 @@ class StudioForm(forms.Form):
             )
 
     @property
-    def order(self) -> intake.Order:
-        return intake.Order(
-            model_id=self.studio_model.id,
-            prompt=self["prompt"].value() or "",
-            addresses=self.addresses,
-            parameters={p.name: self[p.name].value() for p in self.endpoint.parameters},
-        )
+    def orders(self) -> list[intake.Order]:
+        """What is asked of each model that would draw."""
+        prompt = self["prompt"].value() or ""
+        values = {p.name: self[p.name].value() for p in self.endpoint.parameters}
+        if self.compared is not None:
+            return comparing.orders(
+                models=self.compared, prompt=prompt, addresses=self.addresses, values=values
+            )
+        return [
+            intake.Order(
+                model_id=self.studio_model.id,
+                prompt=prompt,
+                addresses=self.addresses,
+                parameters=values,
+            )
+        ]
 
     def clean(self) -> None:
-        try:
-            intake.check(user=self.user, order=self.order)
-        except catalogue.InvalidRequest as error:
-            for problem in error.problems:
-                self.refuse(problem)
+        if (
+            self.compared is not None
+            and not comparing.FEWEST <= len(self.compared) <= comparing.MOST
+        ):
+            words = {"fewest": comparing.FEWEST, "most": comparing.MOST}
+            text = gettext("Choose %(fewest)s to %(most)s models to compare.")
+            self.add_error(None, text % words)
+            return
+        for order in self.orders:
+            try:
+                intake.check(user=self.user, order=order)
+            except catalogue.InvalidRequest as error:
+                for problem in error.problems:
+                    self.refuse(problem)
 
     def refuse(self, problem: catalogue.Problem) -> None:
         """Put a problem of the catalogue beside its field, in the reader's language."""
         name = "references" if problem.field in _REFERENCE_FIELDS else problem.field
         text = gettext(problem.message) % problem.params
-        self.add_error(name if name in self.fields else None, text)
+        field = name if name in self.fields else None
+        # Models that are compared may each have the same to say.
+        if text not in self.errors.get(field or "__all__", []):
+            self.add_error(field, text)
 
     # ------------------------------------------------------------ for the templates
     def problems_of(self, name: str) -> list[str]:

@@ -30,7 +30,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from generation import lifecycle, storage
+from generation import lifecycle, presets, storage
 from generation.models import Picture, StorageUse, TaskImage, Upload
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ VERIFIED_IN_NIGHTS = 256
 # ---------------------------------------------------------------- every night
 def nightly() -> None:
     """What a schedule calls: each job in a message of its own, so that none holds up another."""
-    for job in ("rearchive", "count_storage", "nightly_orphans", "nightly_verify"):
+    jobs = ("rearchive", "count_storage", "nightly_orphans", "nightly_verify", "forget_presets")
+    for job in jobs:
         async_task(f"generation.housekeeping.{job}")
 
 
@@ -73,6 +74,10 @@ def nightly_orphans() -> None:
         )
     elif found.removed:
         logger.info("storage: removed %d files that belonged to no row", found.removed)
+
+
+def forget_presets() -> None:
+    presets.forget(now=timezone.now())
 
 
 def nightly_verify() -> None:

@@ -105,13 +105,44 @@ def place(*, user: Any, order: Order, now: datetime, idempotency_key: str = "") 
     return task
 
 
-def _hash(order: Order) -> str:
-    body = [
-        order.model_id,
-        order.prompt,
-        [str(address) for address in order.addresses],
-        sorted(order.parameters.items()),
+def place_together(
+    *, user: Any, orders: Sequence[Order], now: datetime, idempotency_key: str
+) -> list[FluxTask]:
+    """Check several orders of the same pictures, create the tasks of all or of none and wake
+    the workers. Raises what `place` raises; a problem that several share is named once."""
+    checked: list[Checked] = []
+    problems: dict[str, catalogue.Problem] = {}
+    for order in orders:
+        try:
+            checked.append(check(user=user, order=order))
+        except catalogue.InvalidRequest as error:
+            problems |= {f"{problem.field}: {problem}": problem for problem in error.problems}
+    if problems:
+        raise catalogue.InvalidRequest(list(problems.values()))
+    tasks = lifecycle.create_together(
+        user=user,
+        requests=[each.request for each in checked],
+        pictures=checked[0].pictures,
+        idempotency_key=idempotency_key,
+        body_hash=_hash(*orders),
+        now=now,
+    )
+    polling.kick_on_commit()
+    return tasks
+
+
+def _hash(*orders: Order) -> str:
+    bodies = [
+        [
+            order.model_id,
+            order.prompt,
+            [str(address) for address in order.addresses],
+            sorted(order.parameters.items()),
+        ]
+        for order in orders
     ]
+    # One order alone hashes as it always has: its key may be sent again after an update.
+    body = bodies[0] if len(bodies) == 1 else bodies
     return hashlib.sha256(json.dumps(body, default=str).encode()).hexdigest()
 
 

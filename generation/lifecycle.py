@@ -1,6 +1,6 @@
 """The verbs of a task's life, and the only writer of its state.
 
-    create ─ row PENDING, not sent
+    create ─ row PENDING, not sent; create_together ─ several, or none
     begin_submission ─ written down as UNKNOWN before the request leaves
     send ─ the POST; no database
     record_submission ─ ACCEPTED with its request id, or why not
@@ -35,10 +35,12 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from credits import ledger, pricing
+from credits import budgets, ledger, pricing
 from generation import catalogue, channel, fetching, storage, transport
+from generation.ids import new_id
 from generation.models import (
     FluxTask,
     FluxTaskQuerySet,
@@ -171,6 +173,30 @@ def balance_of(*, user: Any) -> int | None:
     return ledger.account_for(user=user).credits_balance
 
 
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a member may still spend until `resets_at`, of `limit` credits."""
+
+    limit: int
+    left: int
+    resets_at: datetime
+
+
+def tightest_budget(*, user: Any) -> Budget | None:
+    """Return the budget a member comes up against first, None without any. One query, and two
+    more where there are budgets."""
+    if not settings.CREDITS_ENABLED:
+        return None
+    limits = budgets.limits_of(user=user)
+    if not limits:
+        return None
+    account = ledger.account_for(user=user)
+    uses = budgets.uses_of(account_id=account.pk, limits=limits, now=timezone.now())
+    # Of two that leave the same, the one that lasts longer.
+    use = min(uses, key=lambda use: (use.left, -use.resets_at.timestamp()))
+    return Budget(limit=use.limit, left=use.left, resets_at=use.resets_at)
+
+
 def _reference(task: FluxTask) -> str:
     """Return the name under which the ledger knows a task."""
     return f"{TaskImage.Source.FLUX}:{task.pk}"
@@ -206,8 +232,106 @@ def create(
     state = channel.current()
     if not state.is_open:
         raise channel.ChannelClosed(state.mode)
+    task = _new_task(
+        user=user,
+        request=request,
+        pictures=pictures,
+        idempotency_key=idempotency_key,
+        body_hash=body_hash,
+        retry_of=retry_of,
+        now=now,
+    )
+    try:
+        with transaction.atomic():
+            _insert(task, pictures)
+    except IntegrityError:
+        # The same key came twice at once; whoever lost the race answers like the winner.
+        known = _by_idempotency_key(user, idempotency_key, body_hash) if idempotency_key else None
+        if known is None:
+            raise
+        return known
+    return task
+
+
+def create_together(
+    *,
+    user: Any,
+    requests: Sequence[catalogue.Request],
+    pictures: Sequence[Upload | TaskImage],
+    now: datetime,
+    idempotency_key: str,
+    body_hash: str,
+) -> list[FluxTask]:
+    """Accept all of the requests, or none, and return their tasks, which name one comparison.
+
+    The same idempotency key returns the same tasks: the first of them holds it. Raises what
+    `create` raises.
+    """
+    known = _by_idempotency_key(user, idempotency_key, body_hash)
+    if known:
+        return compared_with(known)
+    state = channel.current()
+    if not state.is_open:
+        raise channel.ChannelClosed(state.mode)
+    comparison = new_id()
+    tasks = [
+        _new_task(
+            user=user,
+            request=request,
+            pictures=pictures,
+            idempotency_key=idempotency_key if position == 0 else "",
+            body_hash=body_hash,
+            comparison=comparison,
+            position=position,
+            now=now,
+        )
+        for position, request in enumerate(requests)
+    ]
+    try:
+        with transaction.atomic():
+            for task in tasks:
+                _insert(task, pictures)
+    except IntegrityError:
+        known = _by_idempotency_key(user, idempotency_key, body_hash)
+        if known is None:
+            raise
+        return compared_with(known)
+    except CannotPay as refusal:
+        if refusal.problem.code != "insufficient_credits":
+            raise
+        # The one that met the end of the balance knows only of itself.
+        needed = sum(task.cost_reserved for task in tasks)
+        raise CannotPay.insufficient(
+            needed=needed, balance=ledger.account_for(user=user).credits_balance
+        ) from refusal
+    return tasks
+
+
+def compared_with(task: FluxTask) -> list[FluxTask]:
+    """Return the tasks of a task's comparison, in the order of their models, itself among them."""
+    if not task.comparison:
+        return [task]
+    # They were created at one moment, and that is indexed.
+    together = FluxTask.objects.filter(
+        user=task.user_id, created_at=task.created_at, comparison=task.comparison
+    )
+    return list(together.order_by("comparison_position"))
+
+
+def _new_task(
+    *,
+    user: Any,
+    request: catalogue.Request,
+    pictures: Sequence[Upload | TaskImage],
+    now: datetime,
+    idempotency_key: str,
+    body_hash: str,
+    retry_of: FluxTask | None = None,
+    comparison: str | None = None,
+    position: int | None = None,
+) -> FluxTask:
     asked = request.parameters
-    task = FluxTask(
+    return FluxTask(
         user=user,
         model=request.model.id,
         endpoint=request.endpoint.id,
@@ -227,9 +351,17 @@ def create(
         idempotency_key=idempotency_key,
         body_hash=body_hash,
         retry_of=retry_of,
+        comparison=comparison,
+        comparison_position=position,
         created_at=now,
         next_action_at=now,
     )
+
+
+def _insert(task: FluxTask, pictures: Sequence[Upload | TaskImage]) -> None:
+    """Write a new task and reserve its credits, in a transaction of the caller's that a refusal
+    must end: it takes the rows back too, so that nothing need be kept before it."""
+    task.save(force_insert=True)
     inputs = [
         TaskInput(
             task=task,
@@ -239,25 +371,9 @@ def create(
         )
         for position, picture in enumerate(pictures)
     ]
-    try:
-        with transaction.atomic():
-            task.save(force_insert=True)
-            TaskInput.objects.bulk_create(inputs)
-            if task.cost_reserved:
-                # A refusal takes the row back too, so that nothing need be kept before it.
-                _reserve(
-                    task,
-                    amount=task.cost_reserved,
-                    reference=_reference(task),
-                    savepoint=False,
-                )
-    except IntegrityError:
-        # The same key came twice at once; whoever lost the race answers like the winner.
-        known = _by_idempotency_key(user, idempotency_key, body_hash) if idempotency_key else None
-        if known is None:
-            raise
-        return known
-    return task
+    TaskInput.objects.bulk_create(inputs)
+    if task.cost_reserved:
+        _reserve(task, amount=task.cost_reserved, reference=_reference(task), savepoint=False)
 
 
 def _reserve(task: FluxTask, *, amount: int, reference: str, savepoint: bool = True) -> None:

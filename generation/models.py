@@ -318,6 +318,11 @@ class FluxTask(ImageTask):
         "self", models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
 
+    # Tasks that were asked for together share the name of their comparison. Both may be NULL:
+    # workers from before there were these columns insert rows without them.
+    comparison = models.CharField(max_length=32, null=True, blank=True, editable=False)  # noqa: DJ001
+    comparison_position = models.SmallIntegerField(null=True, blank=True, editable=False)
+
     # Credits, as whole numbers.
     cost_reserved = models.PositiveIntegerField(default=0)
     cost_charged = models.PositiveIntegerField(default=0)
@@ -668,6 +673,68 @@ class StorageUse(models.Model):
         return str(self.user)
 
 
+class PresetQuerySet(models.QuerySet["Preset"]):
+    def kept(self) -> PresetQuerySet:
+        return self.filter(deleted_at=None)
+
+    def visible_to(self, user: Any) -> PresetQuerySet:
+        """A member's own, and what staff shares with everybody."""
+        return self.kept().filter(Q(owner=user) | Q(is_shared=True))
+
+
+class Preset(models.Model):
+    """A set of parameters a member saved under a name (generation/presets.py). What is deleted
+    can be brought back for a while: `deleted_at`."""
+
+    MAX_NAME_LENGTH = 60
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("owner"),
+    )
+    name = models.CharField(_("name"), max_length=MAX_NAME_LENGTH)
+    is_shared = models.BooleanField(
+        _("shared"), default=False, help_text=_("Everybody sees it and may use it.")
+    )
+    model = models.CharField(_("model"), max_length=100)
+    parameters = models.JSONField(_("parameters"), default=dict, blank=True)
+    prompt = models.TextField(_("prompt"), blank=True, default="")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = PresetQuerySet.as_manager()
+
+    class Meta:
+        db_table = "flux_presets"
+        verbose_name = _("preset")
+        verbose_name_plural = _("presets")
+        ordering: ClassVar = ["name", "id"]
+        indexes: ClassVar = [
+            models.Index(fields=["owner"], name="idx_flux_presets_owner"),
+            models.Index(
+                fields=["name"],
+                condition=Q(is_shared=True, deleted_at__isnull=True),
+                name="idx_flux_presets_shared",
+            ),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["owner", "name"],
+                condition=Q(deleted_at__isnull=True),
+                name="flux_presets_one_per_name",
+                violation_error_message=_("You have a preset of this name."),
+            ),
+            models.CheckConstraint(condition=~Q(name=""), name="flux_presets_have_a_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class RateWindow(models.Model):
     """How often a member did something in one window of time (generation/rates.py)."""
 
@@ -688,6 +755,21 @@ class RateWindow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope} {self.begins_at}"
+
+
+class TypicalSeconds(models.Model):
+    """How long an endpoint takes here, as measured at `measured_at` (generation/pace.py)."""
+
+    endpoint = models.CharField(primary_key=True, max_length=150)
+    seconds = models.FloatField(help_text=_("The middle of the last tasks."))
+    tasks = models.PositiveIntegerField(help_text=_("How many tasks that is the middle of."))
+    measured_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "flux_typical_seconds"
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.seconds:.1f} s"
 
 
 # ---------------------------------------------------------------- work

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from generation import media, views, webhooks
+from generation import media, preset_views, views, webhooks
 
 app_name = "generation"
 urlpatterns = [
@@ -11,6 +11,14 @@ urlpatterns = [
     path("studio/cards", views.cards, name="cards"),
     path("studio/events", views.events, name="events"),
     path("studio/pictures", views.pictures, name="pictures"),
+    path("studio/prompts", views.prompts, name="prompts"),
+    path("studio/ideas", views.ideas, name="ideas"),
+    path("studio/presets", preset_views.listing, name="preset_list"),
+    path("studio/presets/save", preset_views.save, name="preset_save"),
+    path("presets", preset_views.page, name="presets"),
+    path("presets/<slug:preset_id>/change", preset_views.change, name="preset_change"),
+    path("presets/<slug:preset_id>/delete", preset_views.delete, name="preset_delete"),
+    path("presets/<slug:preset_id>/restore", preset_views.restore, name="preset_restore"),
     path("studio/task/<slug:task_id>/cancel", views.cancel, name="cancel"),
     path("studio/task/<slug:task_id>/retry", views.retry, name="retry"),
     path("studio/task/<slug:task_id>/recover", views.recover, name="recover"),

@@ -34,7 +34,18 @@ from django.views.decorators.http import (
 )
 
 from generation import cards as card_building
-from generation import catalogue, channel, composer, intake, lifecycle, live, polling, streams
+from generation import (
+    catalogue,
+    channel,
+    comparing,
+    composer,
+    intake,
+    lifecycle,
+    live,
+    polling,
+    recent,
+    streams,
+)
 from generation.examples import EXAMPLES
 from generation.models import FluxTask, TaskImage
 from generation.templatetags.pages import request_channel
@@ -64,16 +75,31 @@ def _own_task(request: HttpRequest, task_id: str) -> FluxTask:
     return task
 
 
+def _with_compared(request: HttpRequest, task: FluxTask) -> list[FluxTask]:
+    """Return the task and those it was asked for together with."""
+    if not task.comparison:
+        return [task]
+    # They were created at one moment, and that is indexed.
+    together = _own_tasks(request).filter(created_at=task.created_at, comparison=task.comparison)
+    return list(together)
+
+
 def _page_of_tasks(request: HttpRequest, before: str) -> tuple[list[FluxTask], str]:
-    """Return a page of tasks, newest first, and the id to go on after, "" at the end."""
+    """Return a page of tasks, newest first, and the id to go on after, "" at the end. What was
+    asked for together stays together."""
     tasks = _own_tasks(request)
     if before:
         last = _own_task(request, before)
         tasks = tasks.filter(
             Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk)
         )
-    page = list(tasks[: PAGE_SIZE + 1])
-    return page[:PAGE_SIZE], page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else ""
+    found = list(tasks[: PAGE_SIZE + comparing.MOST])
+    page = found[:PAGE_SIZE]
+    for task in found[PAGE_SIZE:]:
+        if not task.comparison or task.comparison != page[-1].comparison:
+            break
+        page.append(task)
+    return page, page[-1].pk if len(found) > len(page) else ""
 
 
 # ---------------------------------------------------------------- the page
@@ -95,18 +121,23 @@ def _show(
     tasks, following = _page_of_tasks(request, before)
     newest = tasks[0] if tasks and not before else None
     if opened and opened not in [task.pk for task in tasks]:
-        tasks.insert(0, _own_task(request, opened))
+        tasks[:0] = _with_compared(request, _own_task(request, opened))
     if shown is None:
         shown = composer.from_address(
             request=request, state=request_channel(request), newest=newest
         )
+    built = card_building.build(tasks, open_id=opened, typical=shown.typical)
     context = {
         "composer": shown,
-        "cards": card_building.build(tasks, open_id=opened),
+        "cards": built,
+        "groups": card_building.grouped(built),
         "following": following,
-        "examples": () if tasks or before else EXAMPLES,
+        "asked_for_ideas": "ideas" in request.GET,
+        "examples": EXAMPLES if "ideas" in request.GET or not (tasks or before) else (),
         # What the address asks for goes before what the browser remembers.
-        "keeps_draft": request.method != "POST" and not WORDS_ASKED_FOR & request.GET.keys(),
+        "keeps_draft": not shown.words
+        and request.method != "POST"
+        and not WORDS_ASKED_FOR & request.GET.keys(),
     }
     return render(request, "generation/studio.html", context, status=status)
 
@@ -115,14 +146,8 @@ def _create(request: HttpRequest) -> HttpResponse:
     asked = composer.from_post(request=request, state=request_channel(request))
     if not asked.form.is_valid():
         return _refuse(request, asked)
-    order = asked.form.order
     try:
-        task = intake.place(
-            user=request.user,
-            order=order,
-            now=timezone.now(),
-            idempotency_key=composer.idempotency_key(request.POST, order),
-        )
+        tasks = _place(request, asked)
     except channel.ChannelClosed as closed:
         asked.form.add_error(None, _(intake.CLOSED_REASONS[closed.mode]))
         return _refuse(request, asked)
@@ -135,14 +160,24 @@ def _create(request: HttpRequest) -> HttpResponse:
             asked.form.refuse(problem)
         return _refuse(request, asked)
     if not _is_htmx(request):
-        return _to_card(task)
-    context = {
-        "card": card_building.build([task])[0],
-        "key": asked.key,
-        # The button names what is left now.
-        "composer": asked,
-    }
-    return render(request, "generation/_created.html", context)
+        return _to_card(tasks[0])
+    # The button names what is left now.
+    return _show_created(request, tasks, key=asked.key, composer=asked)
+
+
+def _place(request: HttpRequest, asked: composer.Composer) -> list[FluxTask]:
+    orders = asked.form.orders
+    key = composer.idempotency_key(request.POST, orders)
+    now = timezone.now()
+    if asked.is_comparing:
+        return intake.place_together(user=request.user, orders=orders, now=now, idempotency_key=key)
+    [order] = orders
+    return [intake.place(user=request.user, order=order, now=now, idempotency_key=key)]
+
+
+def _show_created(request: HttpRequest, tasks: Sequence[FluxTask], **more: Any) -> HttpResponse:
+    groups = card_building.grouped(card_building.build(tasks))
+    return render(request, "generation/_created.html", {"groups": groups, **more})
 
 
 def _refuse(request: HttpRequest, asked: composer.Composer) -> HttpResponse:
@@ -173,15 +208,18 @@ def parameters(request: HttpRequest) -> HttpResponse:
     is_number = images.isascii() and images.isdecimal() and len(images) <= 3
     if not is_number or int(images) > intake.MAX_IMAGE_URLS:
         return HttpResponseBadRequest(_("A whole number is needed."))
-    shown = composer.from_settings(
-        user=request.user,
-        query=request.GET,
-        images=int(images),
-        state=request_channel(request),
+    state = request_channel(request)
+    if "preset" in request.GET:
+        shown = composer.from_preset(
+            user=request.user, query=request.GET, images=int(images), state=state
+        )
+        return render(request, "generation/_parameters_answer.html", {"composer": shown})
+    found = composer.from_settings(
+        user=request.user, query=request.GET, images=int(images), state=state
     )
-    if shown is None:
+    if found is None:
         raise Http404
-    return render(request, "generation/_parameters_answer.html", {"composer": shown})
+    return render(request, "generation/_parameters_answer.html", {"composer": found})
 
 
 @login_required
@@ -236,8 +274,27 @@ def events(request: HttpRequest) -> HttpResponseBase:
 def _render_cards(
     request: HttpRequest, tasks: Sequence[FluxTask], following: str = ""
 ) -> HttpResponse:
-    context = {"cards": card_building.build(tasks), "following": following}
+    built = card_building.build(tasks)
+    context = {
+        "cards": built,
+        "groups": card_building.grouped(built),
+        "following": following,
+    }
     return render(request, "generation/_cards.html", context)
+
+
+@login_required
+@require_safe
+def prompts(request: HttpRequest) -> HttpResponse:
+    """Show the member's latest prompts, to take one up again."""
+    return render(request, "generation/_prompts.html", {"prompts": recent.prompts(request.user)})
+
+
+@login_required
+@require_safe
+def ideas(request: HttpRequest) -> HttpResponse:
+    """Show the examples, also to whom has drawn something."""
+    return render(request, "generation/_example_list.html", {"examples": EXAMPLES})
 
 
 @login_required
@@ -284,7 +341,7 @@ def retry(request: HttpRequest, task_id: str) -> HttpResponse:
     polling.kick_on_commit()
     if not _is_htmx(request):
         return _to_card(again)
-    return render(request, "generation/_created.html", {"card": card_building.build([again])[0]})
+    return _show_created(request, [again])
 
 
 @login_required

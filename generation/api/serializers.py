@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from generation import catalogue, errors, lifecycle, line
 from generation.lifecycle import parameters_of
-from generation.models import FluxTask, TaskImage
+from generation.models import FluxTask, Preset, TaskImage
 
 THUMBNAIL = 640
 
@@ -46,6 +46,9 @@ class TaskSerializer(serializers.Serializer):
     error_message = serializers.CharField(allow_null=True)
     seed = serializers.CharField(allow_null=True, help_text="Decimal text; up to 64 bit.")
     retry_of = serializers.CharField(allow_null=True)
+    comparison = serializers.CharField(
+        allow_null=True, help_text="Common to the tasks that were asked for together."
+    )
     recoverable = serializers.BooleanField(
         help_text="Given up, but the provider may have a result: ask with recover."
     )
@@ -60,6 +63,23 @@ class TaskListSerializer(serializers.Serializer):
     results = TaskSerializer(many=True)
     next = serializers.CharField(allow_null=True)
     previous = serializers.CharField(allow_null=True)
+
+
+class PresetSerializer(serializers.Serializer):
+    """Describes what `represent_preset` makes; a test keeps the two alike."""
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+    model = serializers.CharField(help_text="May be one that is no longer offered.")
+    parameters = serializers.DictField()
+    prompt = serializers.CharField(help_text="Empty: the preset leaves the prompt alone.")
+    shared = serializers.BooleanField(help_text="Staff offers it to everybody.")
+    own = serializers.BooleanField(help_text="Yours, so that you may delete it.")
+    created_at = serializers.DateTimeField()
+
+
+class PresetListSerializer(serializers.Serializer):
+    results = PresetSerializer(many=True)
 
 
 class ProblemSerializer(serializers.Serializer):
@@ -89,6 +109,19 @@ class ErrorSerializer(serializers.Serializer):
     request_id = serializers.CharField()
 
 
+def represent_preset(preset: Preset, *, user: Any) -> dict[str, Any]:
+    return {
+        "id": preset.pk,
+        "name": preset.name,
+        "model": preset.model,
+        "parameters": preset.parameters,
+        "prompt": preset.prompt,
+        "shared": preset.is_shared,
+        "own": preset.owner_id == user.pk,
+        "created_at": preset.created_at,
+    }
+
+
 def represent_problem(problem: catalogue.Problem) -> dict[str, str]:
     return {
         "field": problem.field,
@@ -113,10 +146,9 @@ def represent(task: FluxTask) -> dict[str, Any]:
 
 
 def _represent(
-    task: FluxTask, images: Iterable[TaskImage], place: tuple[int, int] | None
+    task: FluxTask, images: Iterable[TaskImage], place: line.Place | None
 ) -> dict[str, Any]:
     pictures = [_represent_image(image) for image in images]
-    position, total = place or (task.queue_position, None)
     return {
         "id": task.pk,
         "source": TaskImage.Source.FLUX.value,
@@ -129,13 +161,14 @@ def _represent(
         "parameters": parameters_of(task),
         "images": pictures,
         "image_url": pictures[0]["image_url"] if pictures else None,
-        "queue_position": position,
-        "queue_total": total,
+        "queue_position": place.position if place else task.queue_position,
+        "queue_total": place.total if place else None,
         "cost": task.cost_charged or task.cost_reserved,
         "error_code": task.error_code or None,
         "error_message": _explain(task),
         "seed": task.result_seed or task.seed or None,
         "retry_of": task.retry_of_id,
+        "comparison": task.comparison,
         "recoverable": lifecycle.is_recoverable(task=task, now=timezone.now()),
         "recovering": task.recover_requested_at is not None,
         "created_at": task.created_at,
@@ -209,6 +242,28 @@ def describe_model(model: catalogue.Model, prices: Mapping[str, int]) -> dict[st
         "name": model.name,
         "summary": _(model.summary),
         "endpoints": [describe_endpoint(endpoint, prices) for endpoint in model.endpoints],
+    }
+
+
+def preset_schema() -> dict[str, Any]:
+    """Return the JSON schema of a preset to create."""
+    return {
+        "type": "object",
+        "required": ["name", "model"],
+        "properties": {
+            "name": {
+                "type": "string",
+                "maxLength": Preset.MAX_NAME_LENGTH,
+                "description": "Unique among your presets.",
+            },
+            "model": {"type": "string", "enum": [model.id for model in catalogue.MODELS]},
+            "parameters": {
+                "type": "object",
+                "description": "Settings of the model, as for drawing with it.",
+            },
+            "prompt": {"type": "string", "maxLength": catalogue.MAX_PROMPT_LENGTH},
+            "shared": {"type": "boolean", "default": False, "description": "For staff only."},
+        },
     }
 
 

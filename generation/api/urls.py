@@ -1,6 +1,6 @@
 from django.urls import path
 
-from generation.api import views
+from generation.api import presets, views
 
 app_name = "flux_api"
 urlpatterns = [
@@ -14,4 +14,6 @@ urlpatterns = [
     path("task/<slug:task_id>/recover", views.RecoverView.as_view(), name="recover"),
     path("history", views.HistoryView.as_view(), name="history"),
     path("models", views.ModelsView.as_view(), name="models"),
+    path("presets", presets.PresetsView.as_view(), name="presets"),
+    path("presets/<slug:preset_id>", presets.PresetView.as_view(), name="preset"),
 ]

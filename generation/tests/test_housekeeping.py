@@ -68,7 +68,13 @@ def test_a_schedule_looks_after_the_pictures_every_night(db):
     asked = {message.task["func"] for message in OrmQ.objects.all()}
     assert asked == {
         f"generation.housekeeping.{job}"
-        for job in ("rearchive", "count_storage", "nightly_orphans", "nightly_verify")
+        for job in (
+            "rearchive",
+            "count_storage",
+            "nightly_orphans",
+            "nightly_verify",
+            "forget_presets",
+        )
     }
     for name in asked:
         getattr(housekeeping, name.rpartition(".")[2])()

@@ -33,7 +33,7 @@ def test_a_waiting_card_tells_its_place_in_line(alice, bob):
 
     built = card(mine)
 
-    assert (built.state, built.status_text) == ("waiting", "Waiting · 2 of 2 in line")
+    assert (built.state, built.status_text) == ("waiting", "Queued · #2 (1 of 2 are yours)")
     assert (built.is_live, built.can_cancel) == (True, True)
 
 
@@ -212,8 +212,8 @@ def test_cards_take_the_same_queries_for_any_number(
     member.get("/studio/cards", {"id": ids})
 
     # The session, the member, the tasks, their inputs, uploads and pictures, the sweep's
-    # lease, the wake-up, what was drawn, and the line.
-    with django_assert_num_queries(9):
+    # lease, the wake-up, what was drawn, how long models take, and the line.
+    with django_assert_num_queries(10):
         response = member.get("/studio/cards", {"id": ids})
 
     assert len(response.context["cards"]) == 2 * count

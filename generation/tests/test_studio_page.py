@@ -28,12 +28,16 @@ def settings_of(response):
     return {row.name: row.value for row in [*form.basic, *form.advanced]}
 
 
+def reasons(response):
+    return [reason.text for reason in composer(response).reasons]
+
+
 # ---------------------------------------------------------------- the page
 def test_first_visit_shows_examples_that_fill_the_form(member):
     response = member.get("/", headers={"Accept-Language": "zh-CN"})
 
     examples = response.context["examples"]
-    assert len(examples) == 6
+    assert len(examples) == 8
     filled = member.get(examples[0].url, headers={"Accept-Language": "zh-CN"})
     assert composer(filled).prompt == "水墨风格，清晨薄雾中的群山，湖上一叶小舟"
     assert composer(filled).model.id == examples[0].model
@@ -92,9 +96,10 @@ def test_page_takes_the_same_queries_for_any_number_of_cards(
         waiting.inputs.create(position=0, image=TaskImageFactory(user=alice, task=task, position=1))
 
     # The session, the member, the tasks, their inputs, uploads and pictures, the
-    # configuration, what was drawn, the line, the balance and the price.
+    # configuration, how long models take, what was drawn, the line, the prices, the balance,
+    # the budgets and what is being drawn.
     lifecycle.balance_of(user=alice)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(14):
         response = member.get("/")
 
     assert len(response.context["cards"]) == 2 * count
@@ -247,7 +252,7 @@ def test_without_a_provider_the_page_says_whom_to_ask(member, settings):
     response = member.get("/")
 
     assert b"Please ask an administrator." in response.content
-    assert composer(response).reasons == [
+    assert reasons(response) == [
         "No image provider is set up on this site. An administrator has to enter a fal key."
     ]
 
@@ -309,9 +314,9 @@ def test_a_value_the_new_model_refuses_is_left_behind(member):
 def test_a_wrong_number_of_pictures_is_a_reason(member):
     query = {"model": "fal-ai/flux-1/schnell", "images": "1"}
 
-    shown = composer(member.get("/studio/parameters", query))
+    response = member.get("/studio/parameters", query)
 
-    assert shown.reasons == [
+    assert reasons(response) == [
         "FLUX.1 schnell draws from the prompt alone; remove the reference picture."
     ]
 

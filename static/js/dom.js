@@ -28,6 +28,15 @@ export function toast(text, { action = null, seconds = 8 } = {}) {
   if (seconds < Infinity) setTimeout(() => message.remove(), seconds * 1000);
 }
 
+/** Return a button for a toast. */
+export function actionButton(text, act) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = text;
+  button.addEventListener("click", act);
+  return button;
+}
+
 document.addEventListener("close", (event) => {
   const toasts = document.getElementById("toasts");
   if (toasts && event.target.contains(toasts)) document.body.append(toasts);

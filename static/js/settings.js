@@ -11,6 +11,21 @@ const picker = form.querySelector("[data-picker]");
 let moreIsOpen = false;
 
 // ---------------------------------------------------------------- model
+/** Choose a model whose settings are on the page already. */
+export function chooseModel(id) {
+  const input = picker.querySelector(`[name=model][value="${CSS.escape(id)}"]`);
+  if (!input) return;
+  input.checked = true;
+  showModel(input);
+}
+
+/** Return what the form's settings are, as the server is asked for them. */
+export function settingsNow() {
+  const values = new FormData(form);
+  for (const name of NO_SETTINGS) values.delete(name);
+  return new URLSearchParams(values);
+}
+
 function showModel(input) {
   const card = input.closest(".model");
   picker.querySelector("[data-model-name]").textContent =
@@ -24,7 +39,10 @@ form.addEventListener("change", (event) => {
     showModel(event.target);
     form.dispatchEvent(new Event("settings"));
   }
-  if (event.target.name === "num_images") showLabel();
+  if (event.target.name === "num_images") {
+    showLabel();
+    showReadiness();
+  }
 });
 
 // A click on a card has chosen; arrow keys go on choosing. They too come as clicks, at (0, 0).
@@ -45,6 +63,8 @@ function showLabel() {
   const labels = run.dataset.labels.split("|");
   const number = Number(form.elements.num_images?.value || 1);
   run.querySelector("[data-label]").textContent = labels[number - 1] ?? labels[0];
+  const means = form.querySelector("[data-means]");
+  if (means) means.hidden = number <= Number(means.dataset.means);
 }
 
 const isShown = (element) => getComputedStyle(element).display !== "none";
@@ -61,11 +81,9 @@ export function showReadiness() {
 /** Ask what the button says now. The settings stay as they are: somebody may be typing there. */
 async function refreshRun() {
   const run = document.getElementById("run");
-  const values = new FormData(form);
-  for (const name of NO_SETTINGS) values.delete(name);
   const address = document.getElementById("parameters").getAttribute("hx-get");
   // Unanswered, the button stays as it is until credits move again.
-  const answer = await fetchFragment(`${address}?${new URLSearchParams(values)}`).catch(() => null);
+  const answer = await fetchFragment(`${address}?${settingsNow()}`).catch(() => null);
   const newer = answer?.getElementById("run");
   // Another answer that has replaced the button meanwhile is newer still.
   if (!newer || !run.isConnected) return;

@@ -5,6 +5,11 @@ import "./prompt.js";
 import "./settings.js";
 import "./references.js";
 import "./lightbox.js";
+import "./recent.js";
+import "./fill.js";
+import "./compare.js";
+import "./pace.js";
+import "./copy.js";
 
 const opened = document.querySelector(".card.is-open");
 if (opened && !location.hash) opened.scrollIntoView({ block: "start" });

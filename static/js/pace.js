@@ -1,0 +1,13 @@
+// How far a picture usually is by now: a bar on every card that is being drawn.
+
+const list = document.getElementById("cards");
+const ahead = Date.parse(list.dataset.now) - Date.now();
+
+function grow() {
+  for (const bar of list.querySelectorAll("progress[data-began]")) {
+    const seconds = (Date.now() + ahead - Date.parse(bar.dataset.began)) / 1000;
+    if (seconds >= 0) bar.value = Math.min(seconds, bar.max);
+  }
+}
+
+setInterval(grow, 250);
