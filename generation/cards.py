@@ -243,16 +243,11 @@ class Card:
         return max(1, round(self.typical or 0))
 
     @property
-    def began(self) -> str:
-        """From when the bar grows, "" while the task waits."""
-        return self.since.isoformat() if self.task.submitted_at else ""
-
-    @property
     def elapsed(self) -> int:
-        """How far the bar has grown."""
-        if not self.task.submitted_at:
+        """How far the bar has grown: nothing while the task waits."""
+        if self.state != "running":
             return 0
-        seconds = (timezone.now() - self.task.submitted_at).total_seconds()
+        seconds = (timezone.now() - self.since).total_seconds()
         return min(max(0, round(seconds)), self.typical_seconds)
 
     # ------------------------------------------------------------ a bad end

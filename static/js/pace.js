@@ -4,8 +4,9 @@ const list = document.getElementById("cards");
 const ahead = Date.parse(list.dataset.now) - Date.now();
 
 function grow() {
-  for (const bar of list.querySelectorAll("progress[data-began]")) {
-    const seconds = (Date.now() + ahead - Date.parse(bar.dataset.began)) / 1000;
+  for (const bar of list.querySelectorAll(".is-running .pace")) {
+    const { since } = bar.closest(".card").querySelector("[data-since]").dataset;
+    const seconds = (Date.now() + ahead - Date.parse(since)) / 1000;
     if (seconds >= 0) bar.value = Math.min(seconds, bar.max);
   }
 }
