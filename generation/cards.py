@@ -89,7 +89,7 @@ def _is_saving(image: TaskImage) -> bool:
 class Card:
     task: FluxTask
     images: Sequence[TaskImage]
-    place: line.Place | None
+    position: line.Place | None
     is_open: bool = False
     #: Seconds such a task takes here, None while that is not known.
     typical: float | None = None
@@ -179,8 +179,8 @@ class Card:
         task = self.task
         if task.retry_count and task.submission == Submission.UNSENT:
             return gettext("The provider cannot be reached, still trying")
-        if self.place:
-            return self._place_text(self.place)
+        if self.position:
+            return self._place_text(self.position)
         if task.submission != Submission.ACCEPTED:
             return gettext("Sending")
         ahead = task.queue_position or 0
@@ -429,7 +429,7 @@ def build(
         Card(
             task=task,
             images=images.get(task.pk, ()),
-            place=places.get(task.pk),
+            position=places.get(task.pk),
             is_open=task.pk == open_id,
             typical=(typical or {}).get(task.endpoint),
         )
