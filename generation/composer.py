@@ -273,9 +273,10 @@ class Composer:
         return self.number > self.affordable
 
     @cached_property
-    def turn_notice(self) -> str:
-        """Say that a task would wait for others of the same member, "" if not."""
-        return readiness.turn_notice(user=self.form.user, config=self.channel.config)
+    def standing(self) -> readiness.Standing:
+        return readiness.standing(
+            user=self.form.user, config=self.channel.config, balance=self.balance
+        )
 
 
 # ---------------------------------------------------------------- where a composer comes from

@@ -131,13 +131,46 @@ def _unpaid(bill: Bill) -> list[Reason]:
     return found
 
 
-def turn_notice(*, user: Any, config: FluxConfig) -> str:
-    """Say that the member's next task would wait until one of theirs is done. "" if not."""
-    limit = min(
-        config.max_concurrent_per_member or config.max_concurrent_tasks, config.max_concurrent_tasks
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a member stands: credits left, None while they are switched off, and how many of the
+    tasks they may have at the provider are there."""
+
+    balance: int | None
+    running: int
+    limit: int
+
+    @property
+    def url(self) -> str:
+        """Where more is told about it."""
+        return reverse("credits:page" if self.balance is not None else "generation:studio")
+
+    @property
+    def credits_text(self) -> str:
+        if self.balance is None:
+            return ""
+        text = ngettext("%(cost)s credit", "%(cost)s credits", self.balance)
+        return text % {"cost": self.balance}
+
+    @property
+    def running_text(self) -> str:
+        text = gettext("%(running)s of %(limit)s running")
+        return text % {"running": self.running, "limit": self.limit}
+
+    @property
+    def turn_notice(self) -> str:
+        """Say that the next task would wait until one is done. "" if not."""
+        if self.running < self.limit:
+            return ""
+        text = gettext("%(running)s of %(limit)s running: the next one waits for its turn.")
+        return text % {"running": self.running, "limit": self.limit}
+
+
+def standing(*, user: Any, config: FluxConfig, balance: int | None) -> Standing:
+    """Return how the member stands. One query."""
+    most = config.max_concurrent_tasks
+    return Standing(
+        balance=balance,
+        running=line.drawing_of(user=user),
+        limit=min(config.max_concurrent_per_member or most, most),
     )
-    running = line.drawing_of(user=user)
-    if running < limit:
-        return ""
-    text = gettext("%(running)s of %(limit)s running: the next one waits for its turn.")
-    return text % {"running": running, "limit": limit}

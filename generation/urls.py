@@ -11,6 +11,7 @@ urlpatterns = [
     path("studio/cards", views.cards, name="cards"),
     path("studio/events", views.events, name="events"),
     path("studio/pictures", views.pictures, name="pictures"),
+    path("studio/status", views.status, name="status"),
     path("studio/prompts", views.prompts, name="prompts"),
     path("studio/ideas", views.ideas, name="ideas"),
     path("studio/presets", preset_views.listing, name="preset_list"),

@@ -43,6 +43,7 @@ from generation import (
     lifecycle,
     live,
     polling,
+    readiness,
     recent,
     streams,
 )
@@ -129,6 +130,7 @@ def _show(
     built = card_building.build(tasks, open_id=opened, typical=shown.typical)
     context = {
         "composer": shown,
+        "standing": shown.standing,
         "cards": built,
         "groups": card_building.grouped(built),
         "following": following,
@@ -281,6 +283,18 @@ def _render_cards(
         "following": following,
     }
     return render(request, "generation/_cards.html", context)
+
+
+@login_required
+@require_safe
+def status(request: HttpRequest) -> HttpResponse:
+    """Show what the member has left and has running."""
+    standing = readiness.standing(
+        user=request.user,
+        config=request_channel(request).config,
+        balance=lifecycle.balance_of(user=request.user),
+    )
+    return render(request, "generation/_status.html", {"standing": standing})
 
 
 @login_required
