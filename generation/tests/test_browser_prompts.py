@@ -327,7 +327,8 @@ def test_an_idea_fills_the_form_and_can_be_undone(go, alice):
     page.get_by_role("radio", name="9:16").check(force=True)
 
     page.get_by_role("link", name="Ideas").click()
-    page.get_by_role("link", name=re.compile("A cosy tea house")).click()
+    ideas = page.get_by_role("dialog", name="Ideas")
+    ideas.get_by_role("link", name=re.compile("A cosy tea house")).click()
 
     expect(prompt_of(page)).to_have_value(re.compile("A cosy tea house"))
     expect(page.locator("[data-model-name]")).to_have_text("FLUX.2 pro")
@@ -343,7 +344,8 @@ def test_an_idea_keeps_the_pictures_that_are_attached(go, alice):
     page = go(f"/?image={picture.url}")
 
     page.get_by_role("link", name="Ideas").click()
-    page.get_by_role("link", name=re.compile("A poster for a jazz night")).last.click()
+    ideas = page.get_by_role("dialog", name="Ideas")
+    ideas.get_by_role("link", name=re.compile("A poster for a jazz night")).click()
 
     expect(page.locator("[data-model-name]")).to_have_text("FLUX.1 Kontext max")
     expect(page.locator("[data-reference]")).to_have_count(1)
