@@ -109,7 +109,7 @@ def choose_model(page: Page, model: str) -> None:
 
 def compare(page: Page, *models: str) -> None:
     """Compare what is chosen with these."""
-    page.get_by_role("checkbox", name="Compare models").check()
+    page.get_by_role("checkbox", name="Compare").check()
     for model in models:
         page.locator(f"[name=models][value='{model}']").check()
 
@@ -433,7 +433,7 @@ def test_on_a_phone_compared_cards_stand_below_each_other(go, alice, page: Page)
         TaskImageFactory(user=alice, task=task)
     page.set_viewport_size(PHONE)
     go()
-    page.get_by_role("checkbox", name="Compare models").check()
+    page.get_by_role("checkbox", name="Compare").check()
 
     first, second = (card.bounding_box() for card in page.locator(".comparison [data-card]").all())
     assert second["y"] >= first["y"] + first["height"]
