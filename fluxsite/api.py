@@ -17,6 +17,7 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, status
@@ -162,8 +163,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    from django.views.defaults import server_error as page
-
+    """Answer 500, or 503 to programs when the database is away; a page names its request."""
     if isinstance(sys.exception(), NO_DATABASE) and wants_json(request):
         away = DatabaseAway()
         response = json_error(
@@ -177,4 +177,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
             detail=_("Something went wrong on this site."),
             status_code=status.HTTP_500_INTERNAL_SERVER_ERROR,
         )
-    return page(request)
+    # No context processors: whatever went wrong may go wrong in them as well.
+    context = {"request": request, "request_id": current_request_id()}
+    return HttpResponse(render_to_string("500.html", context), status=500)

@@ -90,3 +90,14 @@ def address(name: str) -> str:
 def database(name: str) -> dict[str, Any] | None:
     """Read a database address such as postgres://user:password@host:5432/name."""
     return _source.db_url(name) if _raw(name) else None
+
+
+def email(name: str) -> dict[str, Any]:
+    """Read a mail server's address such as smtp+tls://user:password@host:587; {} for none."""
+    if not _raw(name):
+        return {}
+    try:
+        return dict(_source.email_url(name))
+    except (KeyError, ValueError, ImproperlyConfigured) as error:
+        msg = f"{name} must be like smtp+tls://user:password@host:587."
+        raise ImproperlyConfigured(msg) from error

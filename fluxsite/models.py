@@ -1,15 +1,15 @@
-"""Tokens by which other software speaks for a member."""
+"""Tokens by which other software speaks for a member, and what a member likes to see."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import models
+from django.db import connection, models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -27,15 +27,29 @@ _FIND = """
     SELECT auth_user.*, api_tokens.id AS token_id, api_tokens.last_used_at AS token_used_at
     FROM api_tokens JOIN auth_user ON auth_user.id = api_tokens.user_id
     WHERE api_tokens.digest = %s AND api_tokens.revoked_at IS NULL AND auth_user.is_active
+        AND (api_tokens.expires_at IS NULL OR api_tokens.expires_at > %s)
 """
 
 
 class ApiTokenManager(models.Manager["ApiToken"]):
-    def issue(self, *, user: Any, name: str) -> tuple[ApiToken, str]:
+    def issue(
+        self, *, user: Any, name: str, expires_at: datetime | None = None
+    ) -> tuple[ApiToken, str]:
         """Make a token and return it with its secret, which is never readable again."""
         secret = PREFIX + secrets.token_urlsafe(32)
-        token = self.create(user=user, name=name, hint=secret[-4:], digest=_digest(secret))
+        token = self.create(
+            user=user,
+            name=name,
+            hint=secret[-4:],
+            digest=_digest(secret),
+            expires_at=expires_at,
+        )
         return token, secret
+
+    def revoke(self, *, user: Any, token_id: int) -> bool:
+        """Make a token of that member useless for ever. False: there is none, or not any more."""
+        mine = self.filter(pk=token_id, user=user, revoked_at=None)
+        return mine.update(revoked_at=timezone.now()) == 1
 
     def find(self, secret: str) -> ApiToken | None:
         """Return the valid token of that secret with its member, or None. One query.
@@ -43,7 +57,8 @@ class ApiTokenManager(models.Manager["ApiToken"]):
         Of the token itself only `id`, `user` and `last_used_at` are read.
         """
         user: Any
-        for user in get_user_model().objects.raw(_FIND, [_digest(secret)]):
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
+        for user in get_user_model().objects.raw(_FIND, [_digest(secret), now]):
             used_at = user.token_used_at
             if used_at and timezone.is_naive(used_at):  # SQLite knows no time zones.
                 used_at = used_at.replace(tzinfo=UTC)
@@ -58,6 +73,7 @@ class ApiToken(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
 
     objects = ApiTokenManager()
@@ -70,3 +86,28 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} (…{self.hint})"
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+
+class MemberSettings(models.Model):
+    """What a member chose about the pages, for every browser they sign in with."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="site_settings"
+    )
+    #: Empty: as the browser says.
+    language = models.CharField(_("language"), max_length=10, blank=True, default="")
+    #: Empty: nothing was ever chosen; else one of `themes.THEMES`.
+    theme = models.CharField(_("theme"), max_length=10, blank=True, default="")
+    notifies = models.BooleanField(_("notifications"), default=False)
+
+    class Meta:
+        db_table = "member_settings"
+        verbose_name = _("settings of a member")
+        verbose_name_plural = _("settings of members")
+
+    def __str__(self) -> str:
+        return str(self.user)

@@ -83,6 +83,23 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
 ]
 
+# ---------------------------------------------------------------- mail
+# Only for those who forgot their password; without it an administrator sets a new one.
+_mail = env.email("EMAIL_URL")
+EMAIL_HOST = _mail.get("EMAIL_HOST") or ""
+EMAIL_PORT = _mail.get("EMAIL_PORT") or 25
+EMAIL_HOST_USER = _mail.get("EMAIL_HOST_USER") or ""
+EMAIL_HOST_PASSWORD = _mail.get("EMAIL_HOST_PASSWORD") or ""
+EMAIL_USE_TLS = _mail.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = _mail.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", "fluxsite@localhost")
+
+# ---------------------------------------------------------------- maintenance
+# Members see a page that says so, staff still get in. A file does the same without a restart.
+MAINTENANCE = env.flag("MAINTENANCE", default=False)
+MAINTENANCE_FILE = DATA_DIR / "maintenance"
+
 # ---------------------------------------------------------------- apps
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -106,12 +123,14 @@ MIDDLEWARE = [
     "fluxsite.middleware.request_id",
     "django.middleware.security.SecurityMiddleware",
     "fluxsite.middleware.content_security_policy",
+    "fluxsite.compression.middleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "fluxsite.maintenance.middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -15,6 +15,7 @@ for _name in (
     *("STORAGE", "COS_BUCKET", "COS_REGION", "COS_DOMAIN", "COS_SCHEME", "COS_LOCATION"),
     *("COS_SECRET_ID", "COS_SECRET_KEY", "COS_TOKEN", "COS_URL_HOURS"),
     *("INPUT_TRANSPORT", "MEDIA_PROXY", "MEDIA_X_ACCEL"),
+    *("EMAIL_URL", "EMAIL_FROM", "MAINTENANCE"),
     *("CLAMAV", "UPLOAD_QUOTA_MB", "UPLOADS_PER_HOUR"),
 ):
     os.environ.pop(_name, None)

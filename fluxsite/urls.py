@@ -1,18 +1,30 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import include, path
-from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from fluxsite import account
 from fluxsite.health import healthz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
-    path("login", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("login", account.Login.as_view(), name="login"),
     path("logout", LogoutView.as_view(), name="logout"),
-    path("language", set_language, name="set_language"),
+    path("language", account.choose_language, name="set_language"),
+    path("theme", account.choose_theme, name="theme"),
+    path("account", account.account, name="account"),
+    path("account/password", account.Password.as_view(), name="password"),
+    path("tokens", account.tokens, name="tokens"),
+    path("tokens/<int:token_id>/revoke", account.revoke_token, name="revoke_token"),
+    path("password/reset", account.ResetPassword.as_view(), name="password_reset"),
+    path("password/reset/sent", account.ResetSent.as_view(), name="password_reset_sent"),
+    path(
+        "password/reset/<uidb64>/<token>",
+        account.NewPassword.as_view(),
+        name="password_reset_confirm",
+    ),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

@@ -17,7 +17,7 @@ DOCUMENTS = [
     ROOT / name
     for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/configuration.md")
 ]
-READERS = {"text", "flag", "integer", "choice", "words", "path", "address", "database"}
+READERS = {"text", "flag", "integer", "choice", "words", "path", "address", "database", "email"}
 SOURCES = [
     path
     for folder in ("fluxsite", "generation", "history", "benchmarks")

@@ -1,0 +1,216 @@
+"""A member's own pages: the account, the password, and tokens for other software."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from conftest import PASSWORD
+from fluxsite.forms import MAX_TOKENS
+from fluxsite.models import ApiToken, MemberSettings
+
+NEW_PASSWORD = "quiet harbour in winter"
+
+
+@pytest.fixture
+def member(client, alice):
+    client.force_login(alice)
+    return client
+
+
+def works(secret: str) -> bool:
+    caller = APIClient()
+    answer = caller.get("/api/flux/history", headers={"Authorization": f"Bearer {secret}"})
+    return answer.status_code == 200
+
+
+def make(member, **form) -> str:
+    """Make a token on the page and return its secret."""
+    answer = member.post("/tokens", {"name": "Open WebUI", "days": "", **form})
+    return re.search(r'value="(fx_[\w-]+)"', answer.content.decode())[1]
+
+
+# ---------------------------------------------------------------- tokens
+@pytest.mark.parametrize("path", ["/tokens", "/account", "/account/password"])
+def test_nobody_sees_these_pages_without_an_account(client, db, path):
+    assert client.get(path)["Location"] == f"/login?next={path}"
+
+
+def test_a_token_made_on_the_page_works_and_is_shown_once(member):
+    secret = make(member)
+
+    assert works(secret)
+    page = member.get("/tokens").content.decode()
+    assert secret not in page
+    assert f"…{secret[-4:]}" in page
+    assert ApiToken.objects.get().expires_at is None
+
+
+def test_the_answer_with_the_secret_is_kept_by_no_cache(member):
+    answer = member.post("/tokens", {"name": "CI", "days": ""})
+
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_a_token_ends_when_it_was_told_to(member):
+    secret = make(member, days="30")
+    token = ApiToken.objects.get()
+    left = token.expires_at - timezone.now()
+    assert timedelta(days=29) < left <= timedelta(days=30)
+    assert works(secret)
+
+    ApiToken.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    assert not works(secret)
+    assert "Expired" in member.get("/tokens").content.decode()
+
+
+def test_a_revoked_token_is_gone_from_the_page_and_useless(member):
+    secret = make(member)
+    token = ApiToken.objects.get()
+
+    answer = member.post(f"/tokens/{token.pk}/revoke", follow=True)
+
+    assert "Nothing can use this token any more." in answer.content.decode()
+    assert f"…{token.hint}" not in answer.content.decode()
+    assert not works(secret)
+    assert member.post(f"/tokens/{token.pk}/revoke").status_code == 404
+
+
+def test_the_tokens_of_others_can_be_neither_seen_nor_revoked(member, bob):
+    token, secret = ApiToken.objects.issue(user=bob, name="of bob")
+
+    assert "of bob" not in member.get("/tokens").content.decode()
+    assert member.post(f"/tokens/{token.pk}/revoke").status_code == 404
+    assert works(secret)
+
+
+@pytest.mark.parametrize("form", [{"name": ""}, {"name": "x" * 101}, {"days": "4000"}])
+def test_a_token_form_that_makes_no_sense_makes_no_token(member, form):
+    answer = member.post("/tokens", {"name": "CI", "days": "30", **form})
+
+    assert answer.status_code == 422
+    assert not ApiToken.objects.exists()
+
+
+def test_there_is_an_end_to_the_number_of_tokens(member, alice):
+    for number in range(MAX_TOKENS):
+        ApiToken.objects.issue(user=alice, name=str(number))
+
+    answer = member.post("/tokens", {"name": "one more", "days": ""})
+
+    assert "You have too many tokens." in answer.content.decode()
+    assert ApiToken.objects.count() == MAX_TOKENS
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_list_of_tokens_takes_three_queries(member, alice, count, django_assert_num_queries):
+    for number in range(count):
+        ApiToken.objects.issue(user=alice, name=str(number))
+    member.get("/tokens")
+
+    # Session, member, tokens; the header asks for the channel.
+    with django_assert_num_queries(4):
+        member.get("/tokens")
+
+
+# ---------------------------------------------------------------- the account
+ACCOUNT = {"name": "Alice", "email": "alice@example.org", "language": "", "theme": "system"}
+
+
+def test_a_member_changes_name_and_address(member, alice):
+    answer = member.post("/account", ACCOUNT, follow=True)
+
+    assert "Saved." in answer.content.decode()
+    alice.refresh_from_db()
+    assert (alice.first_name, alice.email) == ("Alice", "alice@example.org")
+
+
+def test_an_address_belongs_to_one_member(member, bob):
+    bob.email = "Bob@example.org"
+    bob.save()
+
+    answer = member.post("/account", {**ACCOUNT, "email": "bob@example.org"})
+
+    assert answer.status_code == 422
+    assert "Somebody else here has this address." in answer.content.decode()
+
+
+def test_language_and_theme_hold_at_once_and_after_the_next_login(member, client, alice):
+    chosen = {**ACCOUNT, "language": "zh-hans", "theme": "dark", "notifies": "on"}
+    page = member.post("/account", chosen, follow=True).content.decode()
+    assert '<html lang="zh-hans" data-theme="dark">' in page
+
+    client.cookies.clear()
+    client.post("/login", {"username": "alice", "password": PASSWORD})
+
+    assert '<html lang="zh-hans" data-theme="dark">' in client.get("/").content.decode()
+    assert client.cookies["notify"].value == "1"
+
+
+def test_a_language_chosen_in_the_bar_is_kept_with_the_account(member, alice):
+    member.post("/language", {"language": "zh-hans", "next": "/"})
+
+    assert MemberSettings.objects.get(user=alice).language == "zh-hans"
+
+
+def test_a_strange_language_is_not_kept(member, alice):
+    member.post("/language", {"language": "tlh", "next": "/"})
+
+    assert not MemberSettings.objects.exists()
+
+
+# ---------------------------------------------------------------- the password
+def test_a_member_changes_the_password_and_stays_logged_in(member, alice):
+    answer = member.post(
+        "/account/password",
+        {
+            "old_password": PASSWORD,
+            "new_password1": NEW_PASSWORD,
+            "new_password2": NEW_PASSWORD,
+        },
+        follow=True,
+    )
+
+    assert "Your password has been changed." in answer.content.decode()
+    alice.refresh_from_db()
+    assert alice.check_password(NEW_PASSWORD)
+
+
+def test_without_a_mail_server_the_login_says_whom_to_ask(client, db):
+    page = client.get("/login").content.decode()
+
+    assert "An administrator can set a new one." in page
+    assert "/password/reset" not in page
+    assert client.get("/password/reset").status_code == 404
+
+
+def test_with_a_mail_server_a_forgotten_password_is_replaced(client, alice, settings):
+    settings.EMAIL_HOST = "mail.example.org"
+    alice.email = "alice@example.org"
+    alice.save()
+    assert "/password/reset" in client.get("/login").content.decode()
+
+    client.post("/password/reset", {"email": "alice@example.org"})
+
+    (letter,) = mail.outbox
+    assert letter.subject == "A new password for Fluxsite"
+    link = re.search(r"http://testserver(/password/reset/\S+)", letter.body)[1]
+    form = client.get(link)["Location"]
+    client.post(form, {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD})
+    assert client.login(username="alice", password=NEW_PASSWORD)
+    assert "This link is no longer good" in client.get(link, follow=True).content.decode()
+
+
+def test_nobody_learns_which_addresses_have_an_account(client, alice, settings):
+    settings.EMAIL_HOST = "mail.example.org"
+
+    answer = client.post("/password/reset", {"email": "nobody@example.org"}, follow=True)
+
+    assert "If there is an account with that address" in answer.content.decode()
+    assert mail.outbox == []

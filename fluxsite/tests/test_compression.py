@@ -1,0 +1,102 @@
+"""Pages, styles and scripts travel compressed, and a first visit is small."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import pytest
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory
+
+from fluxsite import compression
+
+#: What a first visit may weigh without its pictures, in bytes.
+MOST = 60_000
+
+GZIP = {"Accept-Encoding": "gzip, deflate, br"}
+
+
+def body(answer) -> bytes:
+    return b"".join(answer) if answer.streaming else answer.content
+
+
+def test_a_style_sheet_is_the_same_compressed_and_plain(client, db):
+    plain = client.get("/static/css/base.css")
+    packed = client.get("/static/css/base.css", headers=GZIP)
+
+    assert packed["Content-Encoding"] == "gzip"
+    assert gzip.decompress(body(packed)) == body(plain)
+    assert packed["Content-Type"] == plain["Content-Type"]
+    assert "Accept-Encoding" in plain["Vary"]
+    assert "Content-Encoding" not in plain
+
+
+def test_a_browser_that_has_it_is_told_so(client, db):
+    tag = client.get("/static/css/base.css", headers=GZIP)["ETag"]
+
+    assert (
+        client.get("/static/css/base.css", headers={**GZIP, "If-None-Match": tag}).status_code
+        == 304
+    )
+
+
+def test_a_page_is_compressed_for_those_who_can_read_it(client, db):
+    packed = client.get("/login", headers=GZIP)
+
+    assert packed["Content-Encoding"] == "gzip"
+    assert b"<!doctype html>" in gzip.decompress(packed.content)
+    assert "Content-Encoding" not in client.get("/login", headers={"Accept-Encoding": "gzip;q=0"})
+
+
+def test_two_answers_of_the_same_page_differ_in_size(client, db):
+    sizes = {len(client.get("/no/such/page", headers=GZIP).content) for _ in range(12)}
+
+    assert len(sizes) > 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        StreamingHttpResponse(iter([b"data: 1\n\n"]), content_type="text/event-stream"),
+        HttpResponse(b"x" * 5000, content_type="image/png"),
+        HttpResponse(b"x" * 5000, content_type="application/json"),
+        HttpResponse(b"short", content_type="text/html"),
+    ],
+    ids=["events", "a picture", "an answer to a program", "a few words"],
+)
+def test_what_is_no_page_stays_as_it_is(response):
+    answer = compression.middleware(lambda _request: response)
+
+    request = RequestFactory().get("/", headers=GZIP)
+    assert "Content-Encoding" not in answer(request)
+
+
+@pytest.mark.parametrize("path", ["/login", "/", "/history", "/credits"])
+def test_a_first_visit_is_small(client, alice, path):
+    if path != "/login":
+        client.force_login(alice)
+    page = client.get(path, headers=GZIP)
+    html = gzip.decompress(page.content).decode()
+
+    wanted = set(re.findall(r'(?:href|src)="(/static/[^"#]+\.(?:css|js))[^"]*"', html))
+    wanted |= {"/static/img/icons.svg", "/static/img/mark.svg"}
+    # What modules import is fetched as well.
+    for name in list(wanted):
+        wanted |= imports(client, name)
+
+    weights = {name: len(body(client.get(name, headers=GZIP))) for name in wanted}
+    total = len(page.content) + sum(weights.values())
+    assert total <= MOST, sorted(weights.items(), key=lambda item: -item[1])
+
+
+def imports(client, name: str) -> set[str]:
+    if not name.endswith(".js") or "/vendor/" in name:
+        return set()
+    folder = name.rsplit("/", 1)[0]
+    text = body(client.get(name)).decode()
+    found = {
+        f"{folder}/{each}" for each in re.findall(r'from "\./([^"]+)"|import "\./', text) if each
+    }
+    found |= {f"{folder}/{each}" for each in re.findall(r'import "\./([^"]+)"', text)}
+    return found | {deeper for each in found for deeper in imports(client, each)}
