@@ -61,7 +61,7 @@ TASKS = [
 ]
 #: Asked for last, and never finished: one is being drawn, the others wait.
 OPEN_TASKS = [
-    ("A harbour town in winter, seen from the sea", "fal-ai/flux-2-pro", 1, "3:2", "IN_PROGRESS"),
+    ("A harbour town in winter, seen from the sea", "fal-ai/flux-2-pro", 1, "21:9", "IN_PROGRESS"),
     ("月光下的古桥", "fal-ai/flux-1/dev", 2, "1:1", "IN_QUEUE"),
 ]
 
@@ -201,6 +201,15 @@ def open_tasks(here: Site) -> None:
 
 
 # ---------------------------------------------------------------- photographs
+#: A Debian without a desktop would show its last resort among fonts.
+FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
+  <selectfont><rejectfont><glob>*/dejavu/DejaVuS*</glob></rejectfont></selectfont>
+</fontconfig>
+"""
+
+
 def visit(
     browser: Browser,
     here: Site,
@@ -287,7 +296,12 @@ def main() -> None:
             if is_new:
                 draw(here)
             open_tasks(here)
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            (data / "fonts.conf").write_text(FONTS)
+            browser = playwright.chromium.launch(
+                executable_path=chromium,
+                args=["--no-sandbox"],
+                env={**os.environ, "FONTCONFIG_FILE": str(data / "fonts.conf")},
+            )
             if options.all:
                 options.all.mkdir(parents=True, exist_ok=True)
                 everything(browser, here, options.all, options.only)

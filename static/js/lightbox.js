@@ -5,11 +5,16 @@
 // `data-details-url`. Those with `data-entry` can be marked (history-marks.js).
 
 import { fetchFragment } from "./dom.js";
+import { zoomable } from "./zoom.js";
 
-const SWIPE = 48;
+const ZOOM_STEP = 1.5;
 
 const box = document.getElementById("lightbox");
+const stage = box.querySelector("[data-stage]");
+const side = box.querySelector("[data-side]");
 const image = box.querySelector("[data-image]");
+const level = box.querySelector("[data-level]");
+const info = box.querySelector("[data-info]");
 const text = box.querySelector("[data-text]");
 const position = box.querySelector("[data-position]");
 const download = box.querySelector("[data-download]");
@@ -32,11 +37,8 @@ function show(at) {
   const picture = pictures[at];
   const gallery = galleryOf(picture);
   const full = picture.dataset.full;
-  image.src = full;
-  image.width = picture.dataset.width || 0;
-  image.height = picture.dataset.height || 0;
-  if (!picture.dataset.width) image.removeAttribute("width");
-  if (!picture.dataset.height) image.removeAttribute("height");
+  zoom.reset();
+  load(picture);
   image.alt = picture.querySelector("img")?.alt ?? gallery.getAttribute("aria-label") ?? "";
   const id = picture.dataset.picture;
   // Addresses of others are taken as they are.
@@ -55,6 +57,7 @@ function show(at) {
     }
   }
   preload(at + 1);
+  preload(at - 1);
   if (next.disabled) showOlder();
   if (gallery !== shown) tell(gallery);
 }
@@ -84,6 +87,54 @@ function preload(at) {
   if (pictures[at]) new Image().src = pictures[at].dataset.full;
 }
 
+/** Show the small picture the page has already, in the place of the large one, until that came. */
+function load(picture) {
+  const { full, picture: id, width, height } = picture.dataset;
+  const small = picture.querySelector("img")?.currentSrc || (id ? `${full}/320` : "");
+  for (const [name, value] of Object.entries({ width, height })) {
+    if (value) image.setAttribute(name, value);
+    else image.removeAttribute(name);
+  }
+  const large = new Image();
+  large.src = full;
+  if (large.complete && large.naturalWidth) {
+    image.src = full;
+    stage.classList.remove("is-loading");
+    return;
+  }
+  image.src = small || full;
+  stage.classList.add("is-loading");
+  const arrive = () => {
+    // Somebody who leafs quickly has gone on before it came.
+    if (!box.open || pictures[index] !== picture) return;
+    image.src = full;
+    stage.classList.remove("is-loading");
+  };
+  large.addEventListener("load", arrive);
+  large.addEventListener("error", arrive);
+}
+
+/** Show the neighbour at that side. Returns whether there is one. */
+function leaf(step) {
+  if (!pictures[index + step]) return false;
+  show(index + step);
+  // It comes from where the finger sent it.
+  stage.dataset.from = step > 0 ? "right" : "left";
+  image.addEventListener("animationend", () => delete stage.dataset.from, { once: true });
+  return true;
+}
+
+const zoom = zoomable({
+  stage,
+  image,
+  leaf,
+  leave: () => box.close(),
+  changed(scale) {
+    level.hidden = scale === 1;
+    level.textContent = `${Math.round(scale * 100)} %`;
+  },
+});
+
 async function tell(gallery) {
   shown = gallery;
   const template = gallery.querySelector("template[data-details]");
@@ -108,35 +159,60 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   pictures = allPictures();
   shown = null;
-  show(pictures.indexOf(link));
+  showInfo(false);
   box.showModal();
+  show(pictures.indexOf(link));
 });
 
-box.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft") show(index - 1);
-  if (event.key === "ArrowRight") show(index + 1);
+// A picture in focus opens with the space bar too, as a button would.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== " " || !event.target.matches?.("a[data-picture]")) return;
+  event.preventDefault();
+  event.target.click();
 });
+
+const KEYS = {
+  ArrowLeft: () => show(index - 1),
+  ArrowRight: () => show(index + 1),
+  "+": () => zoom.step(ZOOM_STEP),
+  "=": () => zoom.step(ZOOM_STEP),
+  "-": () => zoom.step(1 / ZOOM_STEP),
+  0: () => zoom.reset({ smooth: true }),
+};
+
+box.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea")) return;
+  KEYS[event.key]?.();
+});
+
+// ---------------------------------------------------------------- what is told, on a phone
+function showInfo(value) {
+  side.classList.toggle("is-up", value);
+  info.setAttribute("aria-expanded", String(value));
+}
+
+info.addEventListener("click", () => showInfo(!side.classList.contains("is-up")));
+
+let drawnFrom = null;
+side.addEventListener("touchstart", (event) => {
+  drawnFrom = event.touches.length === 1 ? event.touches[0].clientY : null;
+}, { passive: true });
+side.addEventListener("touchend", (event) => {
+  if (drawnFrom === null) return;
+  const way = event.changedTouches[0].clientY - drawnFrom;
+  if (way < -40) showInfo(true);
+  else if (way > 40 && side.scrollTop === 0) showInfo(false);
+}, { passive: true });
 
 previous.addEventListener("click", () => show(index - 1));
 next.addEventListener("click", () => show(index + 1));
 box.querySelector("[data-close]").addEventListener("click", () => box.close());
-box.querySelector("[data-stage]").addEventListener("click", (event) => {
-  if (event.target === event.currentTarget) box.close();
-});
 
 box.addEventListener("close", () => {
   const link = pictures[index];
   image.removeAttribute("src");
+  zoom.reset();
   // Back where one was, or at the picture one leafed to.
   (link?.hidden ? galleryOf(link).querySelector("a") : link)?.focus();
 });
-
-let touchedAt = null;
-box.addEventListener("touchstart", (event) => {
-  touchedAt = event.touches.length === 1 ? event.touches[0].clientX : null;
-}, { passive: true });
-box.addEventListener("touchend", (event) => {
-  if (touchedAt === null) return;
-  const moved = event.changedTouches[0].clientX - touchedAt;
-  if (Math.abs(moved) > SWIPE) show(index + (moved < 0 ? 1 : -1));
-}, { passive: true });

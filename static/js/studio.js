@@ -3,6 +3,7 @@
 import "./cards.js";
 import "./prompt.js";
 import "./settings.js";
+import "./sheet.js";
 import "./references.js";
 import "./lightbox.js";
 import "./recent.js";
