@@ -224,28 +224,6 @@ def test_the_lightbox_marks_by_keys(go, draw):
     assert first.trashed_at is None
 
 
-def test_a_swipe_leafs(go, draw):
-    draw("a red cat", pictures=2)
-    page = go()
-    page.locator("a[data-picture]").first.click()
-    expect(box(page).get_by_text("1 / 2")).to_be_visible()
-
-    page.evaluate(
-        """() => {
-            const stage = document.querySelector("#lightbox [data-stage]");
-            const touch = (x) => new Touch({ identifier: 1, target: stage, clientX: x });
-            const fire = (kind, x) => stage.dispatchEvent(new TouchEvent(kind, {
-              bubbles: true, touches: kind === "touchend" ? [] : [touch(x)],
-              changedTouches: [touch(x)],
-            }));
-            fire("touchstart", 300);
-            fire("touchend", 100);
-        }"""
-    )
-
-    expect(box(page).get_by_text("2 / 2")).to_be_visible()
-
-
 def test_the_lightbox_takes_votes_and_reports(go, draw):
     draw("a red cat")
     page = go()

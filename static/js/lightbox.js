@@ -160,8 +160,9 @@ document.addEventListener("click", (event) => {
   pictures = allPictures();
   shown = null;
   showInfo(false);
-  box.showModal();
+  // First the picture: the arrow that is of no use must not get the focus.
   show(pictures.indexOf(link));
+  box.showModal();
 });
 
 // A picture in focus opens with the space bar too, as a button would.
@@ -180,8 +181,9 @@ const KEYS = {
   0: () => zoom.reset({ smooth: true }),
 };
 
-box.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+// On the document: a button that had the focus may be gone, as the arrows are while zoomed.
+document.addEventListener("keydown", (event) => {
+  if (!box.open || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("input, select, textarea")) return;
   KEYS[event.key]?.();
 });
