@@ -205,7 +205,7 @@ def open_tasks(here: Site) -> None:
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
   <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
-  <selectfont><rejectfont><glob>*/dejavu/DejaVuS*</glob></rejectfont></selectfont>
+  <selectfont><rejectfont><glob>*/dejavu/*</glob></rejectfont></selectfont>
 </fontconfig>
 """
 

@@ -23,6 +23,24 @@ document.addEventListener("keydown", (event) => {
   menu.querySelector("summary").focus();
 });
 
+// The theme changes in place, so that nothing one was doing is lost; the cookie follows.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-theme-switch]") || !event.submitter) return;
+  event.preventDefault();
+  const { value } = event.submitter;
+  const root = document.documentElement;
+  if (value === "system") delete root.dataset.theme;
+  else root.dataset.theme = value;
+  document.querySelector("meta[name=color-scheme]").content =
+    value === "system" ? "light dark" : value;
+  for (const button of form.querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(button === event.submitter));
+  }
+  const body = new FormData(form, event.submitter);
+  fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true });
+});
+
 // A fragment request that was led to the login page must not be put into this one.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const asked = new URL(event.detail.xhr.responseURL || location.href);
