@@ -44,6 +44,12 @@ PAGES = {
     "account": "/account",
     "missing": "/no/such/page",
 }
+STAFF_PAGES = {
+    "admin": "/admin/",
+    "admin-list": "/admin/generation/fluxtask/",
+    "admin-form": "/admin/generation/fluxconfig/default/change/",
+    "api-docs": "/api/docs",
+}
 
 #: What is drawn, oldest first: prompt, model, pictures, shape, and the rule it falls under.
 TASKS = [
@@ -59,6 +65,11 @@ TASKS = [
     ("Still life with pears and a blue jug", "fal-ai/flux-1/schnell", 3, "1:1", ""),
     ("山间的小茶馆，清晨的薄雾", "fal-ai/flux-1/dev", 2, "3:2", ""),
 ]
+#: What is being written in the picture of the studio.
+PROMPTS = {
+    "en": "A wooden pier in the fog, a single lantern, soft morning light",
+    "zh": "雾中的木栈桥，一盏孤灯，清晨柔和的光",
+}
 #: Asked for last, and never finished: one is being drawn, the others wait.
 OPEN_TASKS = [
     ("A harbour town in winter, seen from the sea", "fal-ai/flux-2-pro", 1, "21:9", "IN_PROGRESS"),
@@ -153,6 +164,7 @@ def draw(here: Site) -> None:
     here.shell(
         "from django.contrib.auth.models import User",
         f"User.objects.create_user('alice', email='alice@example.org', password={PASSWORD!r})",
+        f"User.objects.create_user('bob', password={PASSWORD!r})",
     )
     token = here.manage("create_token", "alice", "--name", "Open WebUI").strip()
     for prompt, model, count, shape, fault in TASKS:
@@ -182,14 +194,14 @@ def finished(here: Site, token: str, task: str) -> bool:
     return all("/media/" in image["image_url"] for image in state["images"])
 
 
-def open_tasks(here: Site) -> None:
+def open_tasks(here: Site, asked: list[tuple[str, str, int, str, str]]) -> None:
     """Ask for what stays unfinished. The sandbox forgets when it ends, so each time anew."""
     here.shell(
         "from generation.models import FluxTask",
         "FluxTask.objects.exclude(status__in=['SUCCESS', 'FAILED']).delete()",
     )
     token = here.manage("create_token", "alice", "--name", "CI").strip()
-    for prompt, model, count, shape, state in OPEN_TASKS:
+    for prompt, model, count, shape, state in asked:
         rule = {"kind": "never_completes", "prompt": prompt, "state": state}
         call(f"{here.sandbox}/_sandbox/faults", rule)
         order(here, token, prompt, model, count, shape)
@@ -270,7 +282,7 @@ def everything(browser: Browser, here: Site, target: Path, only: str) -> None:
         page = visit(browser, here, size=size, theme=theme, language=language)
         for place, address in PAGES.items():
             page.goto(f"{here.url}{address}")
-            shoot(page, target / f"{place}-{mark}.png", whole=place in ("credits", "account"))
+            shoot(page, target / f"{place}-{mark}.png", whole=place in ("studio", "credits", "account"))
         page.goto(f"{here.url}/history")
         page.locator("a[data-picture]:not([hidden])").nth(3).click()
         page.wait_for_timeout(600)
@@ -280,6 +292,62 @@ def everything(browser: Browser, here: Site, target: Path, only: str) -> None:
         page.goto(f"{here.url}/login")
         shoot(page, target / f"login-{mark}.png")
         page.context.close()
+        page = visit(browser, here, size=size, theme=theme, language=language, user="bob")
+        shoot(page, target / f"first-{mark}.png")
+        page.context.close()
+        page = visit(browser, here, size=size, theme=theme, language=language, user="admin")
+        for place, address in STAFF_PAGES.items():
+            page.goto(f"{here.url}{address}")
+            shoot(page, target / f"{place}-{mark}.png")
+        page.context.close()
+
+
+def for_readmes(browser: Browser, here: Site, target: Path) -> None:
+    """In each readme's language: the studio, the history, one picture, and a phone."""
+    for language, mark in (("en-GB", "en"), ("zh-CN", "zh")):
+        page = visit(browser, here, size=SIZES["desktop"], theme="light", language=language)
+        page.locator("#prompt").fill(PROMPTS[mark])
+        page.locator("[name=aspect_ratio][value='3:2']").check(force=True)
+        page.wait_for_timeout(400)
+        shoot(page, target / f"studio-{mark}.webp")
+        page.context.close()
+        page = visit(browser, here, size=SIZES["desktop"], theme="dark", language=language)
+        page.goto(f"{here.url}/history")
+        shoot(page, target / f"history-{mark}.webp")
+        page.locator(".entry", has_text="A lighthouse").locator("a[data-picture]").first.click()
+        page.wait_for_timeout(600)
+        shoot(page, target / f"viewer-{mark}.webp")
+        page.context.close()
+        phones(browser, here, target / f"phone-{mark}.webp", language)
+
+
+def phones(browser: Browser, here: Site, path: Path, language: str) -> None:
+    """Four screens of a phone side by side: studio, its settings, history, one picture."""
+    page = visit(browser, here, size=SIZES["phone"], theme="light", language=language, scale=1.5)
+    screens = []
+
+    def keep() -> None:
+        settle(page)
+        screens.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+
+    page.locator("[data-state=done]").first.scroll_into_view_if_needed()
+    keep()
+    page.locator(".settings-open").tap()
+    page.wait_for_timeout(400)
+    keep()
+    page.context.add_cookies([{"name": "theme", "value": "dark", "url": here.url}])
+    page.goto(f"{here.url}/history")
+    keep()
+    page.locator("a[data-picture]:not([hidden])").nth(1).tap()
+    page.wait_for_timeout(600)
+    keep()
+    gap, width, height = 24, screens[0].width, screens[0].height
+    sheet = Image.new("RGB", (len(screens) * (width + gap) + gap, height + 2 * gap), "#d8d9d5")
+    for number, screen in enumerate(screens):
+        sheet.paste(screen, (gap + number * (width + gap), gap))
+    sheet.save(path, quality=78, method=6)
+    print(path)
+    page.context.close()
 
 
 def main() -> None:
@@ -295,7 +363,7 @@ def main() -> None:
         with site(data) as here, sync_playwright() as playwright:
             if is_new:
                 draw(here)
-            open_tasks(here)
+            open_tasks(here, OPEN_TASKS if options.all else OPEN_TASKS[:1])
             (data / "fonts.conf").write_text(FONTS)
             browser = playwright.chromium.launch(
                 executable_path=chromium,
@@ -305,6 +373,8 @@ def main() -> None:
             if options.all:
                 options.all.mkdir(parents=True, exist_ok=True)
                 everything(browser, here, options.all, options.only)
+            else:
+                for_readmes(browser, here, Path(__file__).parent)
             browser.close()
     finally:
         if not options.data:
