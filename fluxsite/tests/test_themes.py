@@ -85,3 +85,59 @@ def test_dark_is_the_same_whoever_asked_for_it():
     by_system, by_choice = (re.findall(r"(--[\w-]+): ([^;]+);", block) for block in blocks)
     assert by_system == by_choice
     assert len(by_choice) > 15
+
+
+# ---------------------------------------------------------------- contrast
+#: Words, and all grounds they stand on. WCAG AA asks for 4.5.
+PAIRS = [
+    ("--ink", ["--paper", "--surface", "--sunken", "--hover", "--accent-soft"]),
+    ("--ink-soft", ["--paper", "--surface", "--sunken", "--hover"]),
+    ("--accent", ["--paper", "--surface", "--sunken", "--accent-soft"]),
+    ("--accent-hover", ["--paper", "--surface"]),
+    ("--on-accent", ["--accent", "--accent-hover"]),
+    ("--bad", ["--paper", "--surface", "--bad-soft"]),
+    ("--surface", ["--bad"]),
+    ("--warn", ["--warn-soft"]),
+]
+
+
+def palette(theme: str) -> dict[str, str]:
+    light = TOKENS.read_text().split("@media")[0]
+    colours = dict(re.findall(r"(--[\w-]+): (#\w{6});", light))
+    if theme == "dark":
+        dark = TOKENS.read_text().split("color-scheme: dark;")[1]
+        colours |= dict(re.findall(r"(--[\w-]+): (#\w{6});", dark.split("}")[0]))
+    return colours
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_words_can_be_read_on_every_ground_they_stand_on(theme):
+    colours = palette(theme)
+
+    faint = {
+        (words, ground): round(contrast(colours[words], colours[ground]), 2)
+        for words, grounds in PAIRS
+        for ground in grounds
+        if contrast(colours[words], colours[ground]) < 4.5
+    }
+    assert faint == {}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_edges_of_fields_and_the_focus_can_be_seen(theme):
+    colours = palette(theme)
+
+    for edge in ("--line-strong", "--focus"):
+        for ground in ("--paper", "--surface"):
+            assert contrast(colours[edge], colours[ground]) >= 3
