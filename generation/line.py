@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -61,15 +62,19 @@ def _count(tasks: list[FluxTask]) -> tuple[int, ...]:
     return counts
 
 
-def all_places() -> dict[str, tuple[int, int]]:
-    """Return (position, total) for every task that waits here. One query."""
+def all_places() -> dict[str, Place]:
+    """Return the place of every task that waits here. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id FROM flux_tasks WHERE status = 'PENDING' AND submission = 'UNSENT'"
-            " ORDER BY created_at, id"
+            "SELECT id, user_id FROM flux_tasks"
+            " WHERE status = 'PENDING' AND submission = 'UNSENT' ORDER BY created_at, id"
         )
-        waiting = [key for (key,) in cursor.fetchall()]
-    return {key: (place, len(waiting)) for place, key in enumerate(waiting, 1)}
+        waiting = cursor.fetchall()
+    own = Counter(user for _key, user in waiting)
+    return {
+        key: Place(position=position, total=len(waiting), own=own[user])
+        for position, (key, user) in enumerate(waiting, 1)
+    }
 
 
 def drawing_of(*, user: Any) -> int:

@@ -282,7 +282,11 @@ def everything(browser: Browser, here: Site, target: Path, only: str) -> None:
         page = visit(browser, here, size=size, theme=theme, language=language)
         for place, address in PAGES.items():
             page.goto(f"{here.url}{address}")
-            shoot(page, target / f"{place}-{mark}.png", whole=place in ("studio", "credits", "account"))
+            shoot(
+                page,
+                target / f"{place}-{mark}.png",
+                whole=place in ("studio", "credits", "account"),
+            )
         page.goto(f"{here.url}/history")
         page.locator("a[data-picture]:not([hidden])").nth(3).click()
         page.wait_for_timeout(600)
