@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -161,6 +161,19 @@ class Card:
         stored = [(image.pk, str(image.stored_at), image.store_attempts) for image in self.images]
         late = (self.can_recover, str(task.late_result_at))
         return _digest(self.state, self.can_cancel, task.error_code, stored, late)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all it shows is here to stay."""
+        return self.state == "done" and not self.is_open and not self.is_recovering
+
+    @property
+    def settled_as(self) -> tuple[Hashable, ...]:
+        """All that a card which is done is made of, but for the language."""
+        task = self.task
+        images = [(i.pk, i.width, i.stored_at, i.lost_at, i.store_attempts) for i in self.images]
+        inputs = [item.picture.pk for item in task.inputs.all()]
+        return (task.pk, task.updated_at, task.cost_charged, *images, *inputs)
 
     # ------------------------------------------------------------ words
     @property

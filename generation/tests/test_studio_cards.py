@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from generation import cards
-from generation.models import FluxTask
+from generation.models import FluxTask, TaskImage
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UploadFactory
 
 pytestmark = pytest.mark.usefixtures("drawing")
@@ -229,3 +229,43 @@ def test_the_whole_way_from_click_to_picture(member, work):
     thumbnail = member.get(done.frames[0].thumbnail)
     assert thumbnail.getvalue()[8:12] == b"WEBP"
     thumbnail.close()
+
+
+# ---------------------------------------------------------------- what is done stays as it is
+def page(member, language="en"):
+    return member.get("/", headers={"Accept-Language": language}).content.decode()
+
+
+def test_a_card_that_is_done_reads_the_same_every_time_and_in_the_readers_language(member, alice):
+    task = FluxTaskFactory(user=alice, succeeded=True, prompt="a <quiet> pier", cost_charged=5)
+    TaskImageFactory(user=alice, task=task)
+
+    first, second, chinese = page(member), page(member), page(member, "zh-hans")
+
+    assert first.count("a &lt;quiet&gt; pier") == second.count("a &lt;quiet&gt; pier") > 0
+    assert "Use these settings" in second
+    assert "Use these settings" not in chinese
+
+
+def test_a_card_that_is_done_follows_what_becomes_of_its_picture(member, alice):
+    task = FluxTaskFactory(user=alice, succeeded=True)
+    picture = TaskImageFactory(user=alice, task=task)
+    assert f"/media/{picture.pk}/640" in page(member)
+
+    TaskImage.objects.update(
+        stored_at=None, storage_key="", next_action_at=None, lost_at=timezone.now()
+    )
+
+    assert f"/media/{picture.pk}/640" not in page(member)
+
+
+def test_a_card_that_is_done_opens_and_closes(member, alice):
+    task = FluxTaskFactory(user=alice, succeeded=True)
+    TaskImageFactory(user=alice, task=task)
+
+    closed = page(member)
+    opened = member.get(f"/?task={task.pk}").content.decode()
+
+    assert ("is-open" in closed, "is-open" in opened, "is-open" in page(member)) == (
+        *(False, True, False),
+    )
