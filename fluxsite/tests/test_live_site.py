@@ -243,7 +243,7 @@ def test_a_hidden_tab_that_shall_notify_is_told_and_fetches_nothing(site, task, 
     )
     card = open_studio(page, site)
     page.get_by_label("Account: admin").click()
-    switch = page.get_by_role("button", name="Notify me when done")
+    switch = page.get_by_role("button", name="Notify when done")
     switch.click()
     expect(switch).to_have_attribute("aria-pressed", "true")
     hide(page, hidden=True)
