@@ -46,8 +46,9 @@ from generation.models import FluxTask, TaskImage
 logger = logging.getLogger(__name__)
 
 LOOK_SECS = 0.4
-#: Where looking takes long, because very many tasks are under way, there is as much rest between
-#: two looks that it takes no more than this part of the time.
+#: Where looking is much work, because very many tasks are under way, it rests longer between two
+#: looks, up to so long, to keep to this part of a processor.
+LONGEST_REST_SECS = 2.0
 LOOK_SHARE = 0.1
 #: Tasks before ours leave the line all the time; so often those who wait are told.
 LINE_SECS = 2.0
@@ -236,7 +237,7 @@ class Pump:
 
     def turn(self) -> None:
         """Take in who came, look once, tell what is new."""
-        now = time.monotonic()
+        now, worked = time.monotonic(), time.thread_time()
         self._take_in()
         try:
             changed = self._look(now)
@@ -249,8 +250,10 @@ class Pump:
         else:
             self._is_blind = False
             self._tell(changed)
-            taken = time.monotonic() - now
-            self._look_at = now + max(LOOK_SECS, taken / LOOK_SHARE)
+            # Of its own time: a machine that has none for us is no reason to be late again.
+            worked = time.thread_time() - worked
+            rest = min(worked / LOOK_SHARE, LONGEST_REST_SECS)
+            self._look_at = now + max(LOOK_SECS, rest)
         self._end_or_beat(now)
 
     def _take_in(self) -> None:

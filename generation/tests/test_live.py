@@ -308,6 +308,52 @@ def test_a_look_at_which_much_is_new_is_three_queries(
     assert len(told) == tasks
 
 
+def test_what_stays_open_is_not_read_again_and_what_is_being_saved_is(
+    pump, watch, alice, django_assert_num_queries
+):
+    FluxTaskFactory(user=alice, at_provider=True)
+    saving = FluxTaskFactory(user=alice, succeeded=True)
+    TaskImageFactory(
+        user=alice, task=saving, storage_key="", stored_at=None, next_action_at=timezone.now()
+    )
+    watch(alice, saving.pk)
+    pump.turn()
+
+    # The look, the task, its pictures.
+    for _turn in range(2):
+        with django_assert_num_queries(3):
+            pump.turn()
+
+
+def test_a_second_page_of_a_member_hears_all_without_reading_it_again(
+    pump, watch, alice, django_assert_num_queries
+):
+    task = FluxTaskFactory(user=alice, at_provider=True)
+    first = watch(alice)
+    pump.turn()
+    first.heard()
+    second = watch(alice)
+
+    with django_assert_num_queries(1):
+        pump.turn()
+
+    assert first.heard() == []
+    assert [list(told) for told in second.heard()] == [[task.pk]]
+
+
+def test_a_member_who_left_and_came_back_hears_all_again(pump, watch, alice):
+    task = FluxTaskFactory(user=alice, at_provider=True)
+    reader = watch(alice)
+    pump.turn()
+    reader.channel.close()
+    pump.listen(seconds=0)
+    again = watch(alice)
+
+    pump.turn()
+
+    assert [list(told) for told in again.heard()] == [[task.pk]]
+
+
 def test_nothing_is_asked_while_nobody_watches(pump, alice, django_assert_num_queries):
     FluxTaskFactory(user=alice)
 
