@@ -58,6 +58,8 @@ KICK_SECS = 2.0
 DATABASE_SECS = 2.0
 #: Proxies and browsers give up what is silent for long.
 HEARTBEAT_SECS = 15.0
+#: So often it is looked who has to hear one.
+BEAT_SECS = 1.0
 #: After this the browser comes back and is asked again who it is. Not all at the same time.
 LIFE_SECS = (240.0, 300.0)
 #: One member's pages and devices; what is more polls.
@@ -160,7 +162,7 @@ class Pump:
         #: What the last look found, and whom it did not know yet.
         self._open: set[_Open] = set()
         self._unknown: set[int] = set()
-        self._look_at = self._line_at = self._kick_at = 0.0
+        self._look_at = self._line_at = self._kick_at = self._beat_at = 0.0
         self._is_blind = False
 
     # ------------------------------------------------------------ from any thread
@@ -254,7 +256,9 @@ class Pump:
             worked = time.thread_time() - worked
             rest = min(worked / LOOK_SHARE, LONGEST_REST_SECS)
             self._look_at = now + max(LOOK_SECS, rest)
-        self._end_or_beat(now)
+        if now >= self._beat_at:
+            self._beat_at = now + BEAT_SECS
+            self._end_or_beat(now)
 
     def _take_in(self) -> None:
         with self._lock:
@@ -298,18 +302,19 @@ class Pump:
             return {}
         # Most are as they were, and sets find the others several times faster than we could.
         found = _open_tasks()
-        stale = {key for key, user_id, _stamp in found - self._open if user_id in self._members}
+        came, went = found - self._open, self._open - found
+        stale = {key for key, user_id, _stamp in came if user_id in self._members}
         if self._unknown:
             stale.update(key for key, user_id, _stamp in found if user_id in self._unknown)
-        # They may have ended.
-        stale.update(key for key, _user, _stamp in self._open - found if key in self._followed)
-        stale |= self._to_read
+        ended = {key for key, _user, _stamp in went} - {key for key, _user, _stamp in came}
+        ended &= self._followed.keys()
+        stale |= ended | self._to_read
         changed = self._read(stale) if stale else {}
         self._open = found
         self._unknown.clear()
-        if stale:
-            attended = {key for key, _user, _stamp in found} if self._followed else set()
-            self._to_read = self._followed.keys() - attended
+        self._to_read = (self._to_read | ended) & self._followed.keys()
+        if self._to_read:
+            self._to_read.difference_update(key for key, _user, _stamp in found)
         changed |= self._place(now, changed)
         if now >= self._kick_at and self._followed:
             # A page that watches keeps the sweep going.
