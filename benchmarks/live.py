@@ -48,6 +48,8 @@ PAGE_SECS = 8.0
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "fluxsite.settings"}
 #: A page that has not heard of a change by then never will.
 PATIENCE_SECS = 4.0
+#: A page may know before the writer gets round to looking at the clock.
+EARLY_SECS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +202,7 @@ def match(commits: list[list[float]], heard: list[list[float]]) -> tuple[list[fl
     for place, committed in commits:
         known = moments.get(int(place), [])
         # What was heard before is of the change before.
-        after = bisect_left(known, committed - 0.02)
+        after = bisect_left(known, committed - EARLY_SECS)
         if after < len(known) and known[after] - committed < PATIENCE_SECS:
             latencies.append(max(0.0, known[after] - committed))
         else:
