@@ -217,11 +217,13 @@ def test_a_card_that_fails_gives_its_credits_back_to_the_button(go, alice, drawi
     prompt_of(page).fill("a lighthouse")
     run_button(page).click()
     expect(run_button(page)).to_contain_text("(80 left after)")
+    expect(page.locator("#status")).to_contain_text("90 credits")
 
     page.get_by_role("button", name="Cancel", exact=True).click()
 
     expect(page.get_by_text("Nothing was charged; 10 credits are back.")).to_be_visible()
     expect(run_button(page)).to_contain_text("(90 left after)")
+    expect(page.locator("#status")).to_contain_text("100 credits")
 
 
 def test_a_failed_card_has_its_ids_to_copy(go, alice, page: Page):

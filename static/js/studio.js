@@ -10,6 +10,7 @@ import "./recent.js";
 import "./fill.js";
 import "./compare.js";
 import "./pace.js";
+import "./status.js";
 import "./copy.js";
 
 const opened = document.querySelector(".card.is-open");
