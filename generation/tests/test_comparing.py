@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from credits import ledger
@@ -79,8 +81,6 @@ def test_clicks_at_the_same_moment_are_one_comparison(alice, race, settings):
     settings.CREDITS_STARTING_GRANT = 100
     ledger.account_for(user=alice)
 
-    from django.test import Client
-
     def click(_number):
         client = Client()
         client.force_login(alice)
@@ -151,6 +151,24 @@ def test_nothing_is_asked_while_there_is_no_provider(member, settings):
 
     assert response.status_code == 422
     assert FluxTask.objects.count() == 0
+
+
+def test_a_worker_of_the_version_before_goes_on_inserting(alice):
+    """It knows nothing of the new columns."""
+    task = FluxTaskFactory(user=alice)
+    new = {"comparison", "comparison_position"}
+    columns = [field.column for field in FluxTask._meta.fields if field.column not in new]
+    values = ["%s" if column == "id" else column for column in columns]
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO flux_tasks ({', '.join(columns)})"
+            f" SELECT {', '.join(values)} FROM flux_tasks WHERE id = %s",
+            ["a" * 32, task.pk],
+        )
+
+    inserted = FluxTask.objects.get(pk="a" * 32)
+    assert (inserted.comparison, lifecycle.compared_with(inserted)) == (None, [inserted])
 
 
 # ---------------------------------------------------------------- the button
