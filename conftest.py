@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test import Client
 
 from fluxsite import env
 from fluxsite.tests.cos_emulator import CosEmulator
@@ -146,6 +147,40 @@ def browser_type_launch_args(
             "--no-first-run",
         ],
     }
+
+
+@pytest.fixture
+def enter(browser: Any, live_server: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens the site in a browser of its own, as a member or as nobody.
+
+    Further keywords are Playwright's for contexts: viewport, has_touch, color_scheme, locale.
+    The page has `complaints`: what its console says. They must be empty in the end.
+    """
+    pages: list[Any] = []
+
+    def open_page(path: str = "/", *, user: User | None = None, **options: Any) -> Any:
+        context = browser.new_context(base_url=live_server.url, **options)
+        if user is not None:
+            visitor = Client()
+            visitor.force_login(user)
+            session = visitor.cookies["sessionid"].value
+            context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+        page = context.new_page()
+        page.complaints = []
+        page.on(
+            "console",
+            lambda message: message.type == "error" and page.complaints.append(message.text),
+        )
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        pages.append(page)
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.context.close()
+    assert [page.complaints for page in pages if page.complaints] == []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,7 +6,6 @@ from contextlib import closing
 
 import pytest
 from django.db import connection
-from django.test import Client
 
 from generation import polling
 from generation.models import TaskImage
@@ -56,37 +55,3 @@ def shelf(settings, tmp_path, db):
     }
     settings.STORAGES = {**settings.STORAGES, "default": disk, "local": disk}
     return tmp_path / "disk"
-
-
-@pytest.fixture
-def enter(browser, live_server):
-    """Return a function that opens the site in a browser of its own, as a member or as nobody.
-
-    Further keywords are Playwright's for contexts: viewport, has_touch, color_scheme, locale.
-    The page has `complaints`: what its console says. They must be empty in the end.
-    """
-    pages = []
-
-    def open_page(path="/", *, user=None, **options):
-        context = browser.new_context(base_url=live_server.url, **options)
-        if user is not None:
-            visitor = Client()
-            visitor.force_login(user)
-            session = visitor.cookies["sessionid"].value
-            context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
-        page = context.new_page()
-        page.complaints = []
-        page.on(
-            "console",
-            lambda message: message.type == "error" and page.complaints.append(message.text),
-        )
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        pages.append(page)
-        page.goto(path)
-        page.wait_for_load_state("networkidle")
-        return page
-
-    yield open_page
-    for page in pages:
-        page.context.close()
-    assert [page.complaints for page in pages if page.complaints] == []

@@ -180,7 +180,6 @@ def test_the_small_picture_is_there_until_the_large_one_comes(enter, alice, draw
     assert picture.evaluate("each => new URL(each.src).pathname").endswith(("/320", "/640"))
     before = picture.bounding_box()
 
-    page.wait_for_function("() => true")
     for route in held:
         route.continue_()
     page.unroute("**/media/*")

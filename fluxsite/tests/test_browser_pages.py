@@ -41,6 +41,12 @@ LIGHT, DARK = "rgb(250, 250, 249)", "rgb(17, 18, 17)"
 
 
 @pytest.fixture
+def drawing(settings, sandbox):
+    """The channel is open: the sandbox draws."""
+    settings.SANDBOX_URL = sandbox.url
+
+
+@pytest.fixture
 def full(alice):
     """Something of everything: long words too, which a narrow page must break."""
     long = "Donaudampfschifffahrtsgesellschaft" * 4
