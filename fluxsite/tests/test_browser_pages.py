@@ -147,7 +147,7 @@ def test_the_prompt_stays_at_the_bottom_while_one_scrolls(enter, alice):
 
 @pytest.mark.usefixtures("drawing")
 def test_the_settings_are_a_sheet_from_below(enter, alice):
-    page = enter("/", user=alice, **PHONE)
+    page = enter("/", user=alice, reduced_motion="reduce", **PHONE)
     shape = page.locator("[name=aspect_ratio][value='3:2']")
     opener = page.locator(".settings-open")
     expect(shape).to_be_hidden()

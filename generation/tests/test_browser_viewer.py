@@ -172,7 +172,11 @@ def test_a_click_beside_the_picture_closes(viewer):
 def test_the_small_picture_is_there_until_the_large_one_comes(enter, alice, drawn):
     page = enter("/history", user=alice)
     held = []
-    page.route("**/media/*", held.append)
+
+    def hold(route) -> None:
+        held.append(route)
+
+    page.route("**/media/*", hold)
     page.locator("a[data-picture]").first.click()
     picture = page.locator(PICTURE)
 
