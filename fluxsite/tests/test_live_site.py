@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from fluxsite.management.commands.start import MOST_FILES
 from fluxsite.tests.test_start_site import PROC, Site, running
 
 pytestmark = [
@@ -31,10 +33,16 @@ STREAMS = 300
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site of the smallest size: one process with two threads."""
+    """A site of the smallest size: one process with two threads, and few files at first."""
     directory = tmp_path_factory.mktemp("live")
-    with running(directory, ADMIN_PASSWORD=PASSWORD, WEB_THREADS="2") as site:
-        yield site
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        with running(directory, ADMIN_PASSWORD=PASSWORD, WEB_THREADS="2") as site:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            yield site
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Asked:
@@ -275,6 +283,13 @@ def test_nothing_is_shown_that_was_not_asked_for(site, task, page: Page):
 
 
 # ---------------------------------------------------------------- many
+def test_the_web_server_may_open_as_many_files_as_the_system_allows(site):
+    limits = (PROC / str(site.leader("gunicorn")) / "limits").read_text()
+
+    soft, hard = re.search(r"Max open files +(\S+) +(\S+)", limits).groups()
+    assert soft == str(min(int(hard), MOST_FILES))
+
+
 def test_pages_are_answered_while_three_hundred_watch(site, task, prepared, page: Page):
     watchers = [watch(site, session) for session in prepared[1:]]
     try:
