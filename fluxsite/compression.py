@@ -1,12 +1,14 @@
 """Pages, styles and scripts travel compressed; nothing else does.
 
 A stream of events must not wait for a compressor to fill, and pictures are as small as they get.
-Static files are compressed once per process, the first time somebody asks.
+Static files are compressed once per process, the first time somebody asks. The comments of our
+own, a fifth of what would travel, stay here; lines keep their numbers.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,12 @@ MAX_STATIC_BYTES = 4 * 1024 * 1024
 STATIC_TYPES = ("text/", "application/javascript", "image/svg+xml", "application/json")
 #: Random bytes that hide the true size: who measures it learns nothing of tokens in the page.
 PADDING = 100
+
+#: Our own scripts write comments on lines of their own, and no line of a text begins like one.
+_COMMENTS = {
+    ".css": re.compile(rb"/\*.*?\*/", re.DOTALL),
+    ".js": re.compile(rb"^[ \t]*(?://[^\n]*|/\*\*.*?\*/)", re.DOTALL | re.MULTILINE),
+}
 
 _accepts_gzip = _lazy_re_compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
 
@@ -67,7 +75,8 @@ def _static(request: HttpRequest, response: Any, kept: dict[str, tuple[str, byte
         return response
     known = kept.get(request.path_info)
     if known is None or known[0] != tag:
-        known = kept[request.path_info] = (tag, gzip.compress(_content(response), 9, mtime=0))
+        content = without_comments(request.path_info, _content(response))
+        known = kept[request.path_info] = (tag, gzip.compress(content, 9, mtime=0))
     smaller = HttpResponse(known[1], status=200)
     for name, value in response.items():
         smaller[name] = value
@@ -75,6 +84,13 @@ def _static(request: HttpRequest, response: Any, kept: dict[str, tuple[str, byte
     smaller["Content-Encoding"] = "gzip"
     response.close()
     return smaller
+
+
+def without_comments(path: str, content: bytes) -> bytes:
+    """Return a style sheet or a script of ours without its comments, anything else as it is."""
+    name = path.removeprefix(settings.STATIC_URL)
+    pattern = _COMMENTS.get(name[name.rfind(".") :]) if name.startswith(("css/", "js/")) else None
+    return pattern.sub(lambda c: b"\n" * c[0].count(b"\n"), content) if pattern else content
 
 
 def _content(response: HttpResponse | StreamingHttpResponse) -> bytes:

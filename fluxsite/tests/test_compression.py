@@ -6,6 +6,7 @@ import gzip
 import re
 
 import pytest
+from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 
@@ -21,15 +22,37 @@ def body(answer) -> bytes:
     return b"".join(answer) if answer.streaming else answer.content
 
 
-def test_a_style_sheet_is_the_same_compressed_and_plain(client, db):
-    plain = client.get("/static/css/base.css")
-    packed = client.get("/static/css/base.css", headers=GZIP)
+@pytest.mark.parametrize("path", ["/static/css/base.css", "/static/js/lightbox.js"])
+def test_a_file_of_ours_travels_without_its_comments(client, db, path):
+    plain = client.get(path)
+    packed = client.get(path, headers=GZIP)
 
     assert packed["Content-Encoding"] == "gzip"
-    assert gzip.decompress(body(packed)) == body(plain)
+    ours, sent = (
+        each.decode().splitlines() for each in (body(plain), gzip.decompress(body(packed)))
+    )
+    # Lines keep their numbers, for whoever looks for a mistake in the browser.
+    assert len(sent) == len(ours)
+    assert {line for line in sent if line.strip()} < set(ours)
+    assert not any(line.lstrip().startswith(("/*", "//")) for line in sent)
     assert packed["Content-Type"] == plain["Content-Type"]
     assert "Accept-Encoding" in plain["Vary"]
     assert "Content-Encoding" not in plain
+
+
+def test_files_of_others_travel_unchanged(client, db):
+    path = "/static/vendor/htmx-2.0.11.min.js"
+
+    packed = client.get(path, headers=GZIP)
+
+    assert gzip.decompress(body(packed)) == body(client.get(path))
+
+
+def test_no_script_of_ours_has_a_line_of_text_that_looks_like_a_comment():
+    for script in (settings.BASE_DIR / "static/js").glob("*.js"):
+        text = re.sub(r"^[ \t]*(//.*|/\*\*[\s\S]*?\*/)", "", script.read_text(), flags=re.MULTILINE)
+        assert text.count("`") % 2 == 0, script.name
+        assert "/*" not in re.sub(r"[\"'`].*?[\"'`]", "", text), script.name
 
 
 def test_a_browser_that_has_it_is_told_so(client, db):

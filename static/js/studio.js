@@ -5,7 +5,7 @@ import "./prompt.js";
 import "./settings.js";
 import "./sheet.js";
 import "./references.js";
-import "./lightbox.js";
+import "./viewer.js";
 import "./recent.js";
 import "./fill.js";
 import "./compare.js";
