@@ -282,3 +282,14 @@ def test_the_language_switch_stays_on_the_page(studio: Page):
 
     expect(studio.get_by_role("heading", name="历史", exact=True)).to_be_visible()
     expect(studio.locator("html")).to_have_attribute("lang", "zh-hans")
+
+
+def test_a_wish_to_be_notified_comes_along_from_the_account(studio: Page, live_server):
+    switch = studio.locator("[data-signal=notify]")
+    expect(switch).to_have_attribute("aria-pressed", "false")
+
+    studio.context.grant_permissions(["notifications"], origin=live_server.url)
+    studio.context.add_cookies([{"name": "notify", "value": "1", "url": live_server.url}])
+    studio.reload()
+
+    expect(switch).to_have_attribute("aria-pressed", "true")

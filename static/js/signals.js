@@ -32,12 +32,15 @@ const ways = {
 // Where the browser keeps nothing, a page keeps it for itself.
 const here = {};
 
+/** As this browser was told, or else as the member's account says in a cookie. */
 function isKept(name) {
+  let kept;
   try {
-    return localStorage.getItem(`fluxsite.${name}`) === "on";
+    kept = localStorage.getItem(`fluxsite.${name}`);
   } catch {
-    return here[name] === "on";
+    kept = here[name];
   }
+  return kept ? kept === "on" : document.cookie.split("; ").includes(`${name}=1`);
 }
 
 function keep(name, value) {
