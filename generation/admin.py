@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -253,6 +254,13 @@ class AttentionFilter(admin.SimpleListFilter):
         return queryset
 
 
+class ErrorCodeFilter(admin.AllValuesFieldListFilter):
+    """All there are; no link without words for tasks that have none."""
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        return (choice for choice in super().choices(changelist) if choice["display"] != "")
+
+
 @admin.register(FluxTask)
 class FluxTaskAdmin(ReadOnlyAdmin):
     list_display = [
@@ -265,7 +273,13 @@ class FluxTaskAdmin(ReadOnlyAdmin):
         "next_step",
         "created_at",
     ]
-    list_filter = [AttentionFilter, "status", "submission", "model", "error_code"]
+    list_filter = [
+        AttentionFilter,
+        "status",
+        "submission",
+        "model",
+        ("error_code", ErrorCodeFilter),
+    ]
     search_fields = ["=id", "=request_id", "user__username", "prompt"]
     date_hierarchy = "created_at"
     readonly_fields = ["next_step", "pictures"]
