@@ -15,10 +15,26 @@ admin.site.site_title = "Fluxsite"
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(admin.ModelAdmin):
-    list_display = ["name", "hint", "user", "created_at", "last_used_at", "revoked_at"]
+    list_display = [
+        "name",
+        "hint",
+        "user",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    ]
     list_select_related = ["user"]
     search_fields = ["name", "user__username"]
-    readonly_fields = ["user", "name", "hint", "created_at", "last_used_at", "revoked_at"]
+    readonly_fields = [
+        "user",
+        "name",
+        "hint",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    ]
     actions = ["revoke"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -94,3 +95,22 @@ def test_staff_who_may_only_look_revoke_nothing(client, bob, secret):
     client.post("/admin/fluxsite/apitoken/", {"action": "revoke", "_selected_action": [token.pk]})
 
     assert ApiToken.objects.get().revoked_at is None
+
+
+def test_staff_see_when_a_token_ends_and_cannot_put_it_off(client, staff, secret):
+    end = timezone.now() + timedelta(days=40)
+    ApiToken.objects.update(expires_at=end)
+    token = ApiToken.objects.get()
+    client.force_login(staff)
+
+    listed = client.get("/admin/fluxsite/apitoken/").content.decode()
+    page = client.get(f"/admin/fluxsite/apitoken/{token.pk}/change/").content.decode()
+    client.post(
+        f"/admin/fluxsite/apitoken/{token.pk}/change/",
+        {"expires_at_0": "2099-01-01", "expires_at_1": "00:00:00"},
+    )
+
+    assert "column-expires_at" in listed
+    assert "field-expires_at" in page
+    assert "expires_at_0" not in page
+    assert ApiToken.objects.get().expires_at == end
