@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import Q
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -19,15 +20,23 @@ from fluxsite.models import ApiToken
 LAST_USED_STEP = timedelta(minutes=5)
 
 
+def named_token(request: HttpRequest | Request) -> tuple[bool, ApiToken | None]:
+    """Return whether the request names a token, and that token if it is valid."""
+    # All it reads is META, which both kinds of request have.
+    scheme, _blank, secret = get_authorization_header(cast(Request, request)).partition(b" ")
+    if scheme.lower() != b"bearer":
+        return False, None
+    try:
+        return True, ApiToken.objects.find(secret.strip().decode("ascii"))
+    except UnicodeDecodeError:
+        return True, None
+
+
 class TokenAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, ApiToken] | None:
-        scheme, _blank, secret = get_authorization_header(request).partition(b" ")
-        if scheme.lower() != b"bearer":
+        is_named, token = named_token(request)
+        if not is_named:
             return None
-        try:
-            token = ApiToken.objects.find(secret.strip().decode("ascii"))
-        except UnicodeDecodeError:
-            token = None
         if token is None:
             raise AuthenticationFailed(_("This token is not valid, or was revoked."))
         now = timezone.now()

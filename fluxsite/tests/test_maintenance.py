@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+
+from conftest import PASSWORD
+from fluxsite.models import ApiToken
 
 
 @pytest.fixture(params=["variable", "file"])
@@ -37,6 +42,50 @@ def test_staff_work_as_always(client, staff, closed):
 
     assert client.get("/history").status_code == 200
     assert client.get("/api/flux/history").status_code == 200
+
+
+def bearer(user) -> dict[str, str]:
+    _token, secret = ApiToken.objects.issue(user=user, name="CI")
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def test_staffs_programs_work_as_always(client, staff, closed):
+    headers = bearer(staff)
+
+    assert client.get("/api/flux/history", headers=headers).status_code == 200
+    ApiToken.objects.revoke(user=staff, token_id=ApiToken.objects.get().pk)
+    assert client.get("/api/flux/history", headers=headers).status_code == 503
+
+
+def test_members_programs_get_json(client, alice, closed):
+    answer = client.get("/api/flux/history", headers=bearer(alice))
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "maintenance")
+
+
+@pytest.mark.parametrize("wrong", ["Bearer", "Bearer é", "Bearer \x00", "Basic x", "Bearer fx_no"])
+def test_what_is_no_token_of_staff_opens_nothing(client, db, closed, wrong):
+    answer = client.get("/api/flux/history", headers={"Authorization": wrong})
+
+    assert answer.status_code == 503
+
+
+def test_a_logged_in_member_can_log_in_as_staff(client, alice, staff, closed):
+    client.force_login(alice)
+    way = re.search(r'href="(/[^"]*login[^"]*)"', client.get("/").content.decode())[1]
+
+    page = client.get(way)
+    assert page.status_code == 200
+    assert 'name="password"' in page.content.decode()
+    action = re.search(r'<form action="([^"]+)"', page.content.decode())[1]
+    studio = client.post(
+        action.replace("&amp;", "&"),
+        {"username": "staff", "password": PASSWORD, "next": "/"},
+        follow=True,
+    )
+
+    assert (studio.status_code, studio.redirect_chain) == (200, [("/", 302)])
+    assert studio.wsgi_request.user == staff
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/login", "/admin/login/"])
