@@ -100,7 +100,6 @@ def account(request: HttpRequest) -> HttpResponse:
             user=user,
             initial={
                 "name": user.first_name,
-                "email": user.email,
                 "language": chosen.language,
                 "theme": chosen.theme or themes.chosen(request),
                 "notifies": chosen.notifies,
@@ -112,8 +111,8 @@ def account(request: HttpRequest) -> HttpResponse:
 
 def _save_account(request: HttpRequest, form: AccountForm, chosen: MemberSettings) -> HttpResponse:
     values, user = form.cleaned_data, form.user
-    user.first_name, user.email = values["name"], values["email"]
-    user.save(update_fields=["first_name", "email"])
+    user.first_name = values["name"]
+    user.save(update_fields=["first_name"])
     chosen.language, chosen.theme = values["language"], values["theme"]
     chosen.notifies = values["notifies"]
     chosen.save()

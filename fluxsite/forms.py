@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -19,10 +18,12 @@ MAX_TOKENS = 50
 
 
 class AccountForm(forms.Form):
-    """The account of `user`, and how the pages look to them."""
+    """The account of `user`, and how the pages look to them.
+
+    Without the address: it says who somebody is, to whoever brings their pictures over.
+    """
 
     name = forms.CharField(label=_("Display name"), max_length=150, required=False)
-    email = forms.EmailField(label=_("E-mail"), max_length=254, required=False)
     language = forms.ChoiceField(
         label=_("Language"),
         choices=[("", _("As the browser")), *settings.LANGUAGES],
@@ -43,14 +44,6 @@ class AccountForm(forms.Form):
     def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
-
-    def clean_email(self) -> str:
-        email: str = self.cleaned_data["email"]
-        others = get_user_model().objects.exclude(pk=self.user.pk)
-        # An address says who somebody is, to whoever brings their pictures over.
-        if email and others.filter(email__iexact=email).exists():
-            raise forms.ValidationError(_("Somebody else here has this address."))
-        return email
 
 
 class TokenForm(forms.Form):
