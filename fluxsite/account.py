@@ -41,8 +41,6 @@ def _send_choices(
             samesite="Lax",
             secure=secure,
         )
-    else:
-        response.delete_cookie(settings.LANGUAGE_COOKIE_NAME, samesite="Lax")
     if chosen.notifies:
         response.set_cookie(NOTIFY_COOKIE, "1", max_age=themes.YEAR, samesite="Lax", secure=secure)
     else:
@@ -100,7 +98,9 @@ def account(request: HttpRequest) -> HttpResponse:
             user=user,
             initial={
                 "name": user.first_name,
-                "language": chosen.language,
+                # Chosen in this browser, perhaps before there was an account to keep it.
+                "language": chosen.language
+                or request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME, ""),
                 "theme": chosen.theme or themes.chosen(request),
                 "notifies": chosen.notifies,
             },
@@ -119,7 +119,10 @@ def _save_account(request: HttpRequest, form: AccountForm, chosen: MemberSetting
     # The next page is in the language just chosen, and so is what it says first.
     with translation.override(chosen.language or translation.get_language()):
         messages.success(request, _("Saved."))
-    return _send_choices(request, redirect("account"), chosen)
+    response = _send_choices(request, redirect("account"), chosen)
+    if not chosen.language:
+        response.delete_cookie(settings.LANGUAGE_COOKIE_NAME, samesite="Lax")
+    return response
 
 
 class Password(auth_views.PasswordChangeView):

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.conf import settings as site_settings
 from django.core import mail
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -121,6 +122,14 @@ def test_the_list_of_tokens_takes_three_queries(member, alice, count, django_ass
 
 # ---------------------------------------------------------------- the account
 ACCOUNT = {"name": "Alice", "language": "", "theme": "system"}
+LANGUAGE = site_settings.LANGUAGE_COOKIE_NAME
+
+
+def chosen_language(member) -> str | None:
+    """Return what the account page has preselected as the language."""
+    page = member.get("/account").content.decode()
+    select = re.search(r'<select name="language".*?</select>', page, re.DOTALL)[0]
+    return re.search(r'value="([\w-]*)" selected', select)[1]
 
 
 def test_a_member_changes_the_name(member, alice):
@@ -163,6 +172,34 @@ def test_a_language_chosen_in_the_bar_is_kept_with_the_account(member, alice):
     member.post("/language", {"language": "zh-hans", "next": "/"})
 
     assert MemberSettings.objects.get(user=alice).language == "zh-hans"
+
+
+def test_saving_the_account_keeps_the_language_chosen_before_there_was_one(member, alice):
+    member.cookies[LANGUAGE] = "zh-hans"
+    assert chosen_language(member) == "zh-hans"
+
+    member.post("/account", {**ACCOUNT, "language": chosen_language(member)})
+
+    assert member.cookies[LANGUAGE].value == "zh-hans"
+    assert MemberSettings.objects.get(user=alice).language == "zh-hans"
+
+
+def test_logging_in_leaves_the_language_of_the_browser_alone(client, alice):
+    MemberSettings.objects.create(user=alice, theme="dark")
+    client.cookies[LANGUAGE] = "zh-hans"
+
+    client.post("/login", {"username": "alice", "password": PASSWORD})
+
+    assert client.cookies[LANGUAGE].value == "zh-hans"
+
+
+def test_as_the_browser_takes_the_language_back(member, alice):
+    member.post("/account", {**ACCOUNT, "language": "zh-hans"})
+    member.post("/account", {**ACCOUNT, "language": ""})
+
+    assert member.cookies[LANGUAGE].value == ""
+    assert chosen_language(member) == ""
+    assert MemberSettings.objects.get(user=alice).language == ""
 
 
 def test_a_strange_language_is_not_kept(member, alice):
