@@ -13,8 +13,11 @@ changed, by id:
     text    the words of the state, in the language of the page
     since   from when its seconds count
 
-The first one comes at once and holds all tasks of the member that are under way, and those the
-page asked for. It may be empty: it also tells the page that nothing on the way holds it back.
+The first one comes at once and holds the tasks the page named; where it named none, what is
+under way. It may be empty: it also tells the page that nothing on the way holds it back. Of the
+member's other tasks a page is told when they are new, end, or have to be fetched for another
+reason: it may show them without having named them. Their words and places in line it is spared.
+No event holds more than `MOST_AT_ONCE` tasks; the others come with the next ones.
 """
 
 from __future__ import annotations
@@ -27,9 +30,10 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -64,6 +68,9 @@ BEAT_SECS = 1.0
 LIFE_SECS = (240.0, 300.0)
 #: One member's pages and devices; what is more polls.
 MAX_PER_MEMBER = 20
+#: Tasks one page is told every word of, and those one event holds: a member may have thousands in
+#: line, and what does not fit into the system's buffer ends a stream.
+MOST_AT_ONCE = 60
 READ_AT_A_TIME = 500
 #: When a page that found no room may ask again.
 FULL_RETRY_SECS = 30
@@ -100,7 +107,12 @@ class Stream:
         self.channel = channel
         self.user_id = user_id
         self.language = language
-        self.task_ids = task_ids
+        #: What the page named when it came.
+        self.task_ids = tuple(task_ids[:MOST_AT_ONCE])
+        #: The tasks it is told every word of: those it named, and what moved since.
+        self.follows = set(self.task_ids)
+        #: What it has to be told yet.
+        self.untold: dict[str, Card] = {}
         now = time.monotonic()
         self.spoke_at = now
         self.ends_at = now + random.uniform(*LIFE_SECS)  # noqa: S311
@@ -135,6 +147,15 @@ class _Member:
     keys: set[str] = field(default_factory=set)
 
 
+@dataclass(kw_only=True)
+class _News:
+    """The cards that changed, and which of them pages may have to fetch: those that are new, and
+    those of another mark."""
+
+    cards: dict[str, Card] = field(default_factory=dict)
+    marked: set[str] = field(default_factory=set)
+
+
 #: A task that somebody has to attend to: its key, its member, when it last changed, as the
 #: database writes it.
 _Open = tuple[str, int, str]
@@ -155,6 +176,8 @@ class Pump:
         self._selector: selectors.BaseSelector | None = None
         self._members: dict[int, _Member] = {}
         self._newcomers: list[Stream] = []
+        #: Those who have not been told everything: one event does not hold it.
+        self._behind: set[Stream] = set()
         self._followed: dict[str, Card] = {}
         #: Read at the next look: what pages asked for, and what is followed though nobody has
         #: to attend to it any more. Its pictures are being saved, which the task does not know.
@@ -242,7 +265,7 @@ class Pump:
         now, worked = time.monotonic(), time.thread_time()
         self._take_in()
         try:
-            changed = self._look(now)
+            news = self._look(now)
         except Error as error:
             if not self._is_blind:
                 logger.warning("live status: the database does not answer: %s", error)
@@ -251,7 +274,7 @@ class Pump:
             connection.close()
         else:
             self._is_blind = False
-            self._tell(changed)
+            self._tell(news)
             # Of its own time: a machine that has none for us is no reason to be late again.
             worked = time.thread_time() - worked
             rest = min(worked / LOOK_SHARE, LONGEST_REST_SECS)
@@ -278,6 +301,7 @@ class Pump:
         if self._selector is not None:
             self._selector.unregister(stream.channel)
         stream.channel.close()
+        self._behind.discard(stream)
         member = self._members[stream.user_id]
         member.streams.discard(stream)
         if not member.streams:
@@ -296,10 +320,10 @@ class Pump:
                 self._drop(stream)
 
     # ------------------------------------------------------------ looking
-    def _look(self, now: float) -> dict[str, Card]:
-        """Return the cards that changed. One query; if any did two more, and one for the line."""
+    def _look(self, now: float) -> _News:
+        """Return what changed. One query; if anything did two more, and one for the line."""
         if not self._members:
-            return {}
+            return _News()
         # Most are as they were, and sets find the others several times faster than we could.
         found = _open_tasks()
         came, went = found - self._open, self._open - found
@@ -309,21 +333,21 @@ class Pump:
         ended = {key for key, _user, _stamp in went} - {key for key, _user, _stamp in came}
         ended &= self._followed.keys()
         stale |= ended | self._to_read
-        changed = self._read(stale) if stale else {}
+        news = self._read(stale) if stale else _News()
         self._open = found
         self._unknown.clear()
         self._to_read = (self._to_read | ended) & self._followed.keys()
         if self._to_read:
             self._to_read.difference_update(key for key, _user, _stamp in found)
-        changed |= self._place(now, changed)
+        news.cards |= self._place(now, news.cards)
         if now >= self._kick_at and self._followed:
             # A page that watches keeps the sweep going.
             self._kick_at = now + KICK_SECS
             polling.kick()
-        return changed
+        return news
 
-    def _read(self, keys: Iterable[str]) -> dict[str, Card]:
-        changed: dict[str, Card] = {}
+    def _read(self, keys: Iterable[str]) -> _News:
+        news = _News()
         found = _cards(sorted(keys))
         for key in keys:
             known = self._followed.get(key)
@@ -335,13 +359,15 @@ class Pump:
             if known is not None and _waits_here(card):
                 card = replace(card, position=known.position)
             if known is None or _looks(card) != _looks(known):
-                changed[key] = card
+                news.cards[key] = card
+            if known is None or card.mark != known.mark:
+                news.marked.add(key)
             if card.is_live:
                 self._followed[key] = card
                 self._members[card.task.user_id].keys.add(key)
             else:
                 self._forget(key)
-        return changed
+        return news
 
     def _forget(self, key: str) -> None:
         if known := self._followed.pop(key, None):
@@ -367,47 +393,79 @@ class Pump:
         return moved
 
     # ------------------------------------------------------------ telling
-    def _tell(self, changed: Mapping[str, Card]) -> None:
-        news: dict[int, dict[str, Card]] = {}
-        for key, card in changed.items():
-            news.setdefault(card.task.user_id, {})[key] = card
+    def _tell(self, news: _News) -> None:
+        cards: dict[int, dict[str, Card]] = {}
+        for key, card in news.cards.items():
+            cards.setdefault(card.task.user_id, {})[key] = card
         newcomers = {each for each in self._newcomers if not each.is_closed}
         self._newcomers = []
-        hearers: dict[str, list[Stream]] = {}
-        for user_id in news:
+        for user_id, changed in cards.items():
+            marked = changed.keys() & news.marked
             for stream in self._members[user_id].streams - newcomers:
-                hearers.setdefault(stream.language, []).append(stream)
+                self._note(stream, changed, marked)
         for stream in newcomers:
+            self._welcome(stream, cards.get(stream.user_id, {}))
+        hearers: dict[str, list[Stream]] = {}
+        for stream in self._behind | newcomers:
             hearers.setdefault(stream.language, []).append(stream)
         for language, listening in hearers.items():
             # Switching it for each would take longer than its words.
             with translation.override(language):
+                words: dict[str, str] = {}
                 for stream in listening:
-                    shown = news.get(stream.user_id, {})
-                    if stream in newcomers:
-                        shown = {**self._cards_of(stream.user_id), **shown}
-                    if not stream.send(message(shown)):
+                    if not stream.send(event(_next_of(stream), words=words)):
                         self._drop(stream)
+                    elif not stream.untold:
+                        self._behind.discard(stream)
 
-    def _cards_of(self, user_id: int) -> dict[str, Card]:
-        return {key: self._followed[key] for key in self._members[user_id].keys}
+    def _note(self, stream: Stream, changed: Mapping[str, Card], marked: Set[str]) -> None:
+        """Note what a page has to be told of its member's cards that changed."""
+        for key in marked - stream.follows:
+            if len(stream.follows) >= MOST_AT_ONCE:
+                break
+            if changed[key].is_live:
+                stream.follows.add(key)
+        told = (changed.keys() & stream.follows) | marked
+        if told:
+            stream.untold.update({key: changed[key] for key in told})
+            self._behind.add(stream)
+
+    def _welcome(self, stream: Stream, changed: Mapping[str, Card]) -> None:
+        """Note how the cards stand that a page named when it came."""
+        keys = self._members[stream.user_id].keys
+        if not stream.follows:
+            stream.follows.update(islice(keys, MOST_AT_ONCE))
+        stream.untold = {key: self._followed[key] for key in stream.follows & keys}
+        # What has ended is not followed any more.
+        stream.untold |= {key: changed[key] for key in stream.follows & changed.keys()}
+        self._behind.add(stream)
+
+
+def _next_of(stream: Stream) -> dict[str, Card]:
+    """Take from what a page has to be told what one event holds, what it follows first."""
+    keys = sorted(stream.untold, key=lambda key: key not in stream.follows)[:MOST_AT_ONCE]
+    told = {key: stream.untold.pop(key) for key in keys}
+    # What has ended makes room for what comes.
+    stream.follows.difference_update(key for key, card in told.items() if not card.is_live)
+    return told
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def message(shown: Mapping[str, Card]) -> bytes:
-    """Return the event that tells how cards look now, in the language that is active."""
-    content = {
-        key: {
+def event(shown: Mapping[str, Card], *, words: dict[str, str]) -> bytes:
+    """Return the event that tells how cards look now, in the language that is active. What is
+    said of each is kept in `words` for the next page."""
+    for key in shown.keys() - words.keys():
+        card = shown[key]
+        content = {
             "mark": card.mark,
             "state": card.state,
             "text": card.status_text,
             "since": card.since.isoformat(),
         }
-        for key, card in shown.items()
-    }
-    return f"data: {_encode(content)}\n\n".encode()
+        words[key] = f"{_encode(key)}:{_encode(content)}"
+    return f"data: {{{','.join(words[key] for key in shown)}}}\n\n".encode()
 
 
 def _looks(card: Card) -> tuple[Any, ...]:

@@ -248,7 +248,7 @@ def _followed_ids(request: HttpRequest) -> list[str]:
 @require_GET
 def events(request: HttpRequest) -> HttpResponseBase:
     """Tell from now on which of the member's tasks change, and at once how those stand that
-    are under way or named by `id` (generation/live.py).
+    are named by `id` (generation/live.py).
 
     204: this server holds no streams, or, with Retry-After, as many as it may at the moment.
     The page asks for its cards again and again instead.

@@ -90,7 +90,7 @@ def test_the_first_event_tells_how_everything_under_way_stands(pump, watch, alic
         waiting.pk: {
             "mark": card(waiting).mark,
             "state": "waiting",
-            "text": "Waiting · 1 of 1 in line",
+            "text": "Queued · #1 of 1",
             "since": waiting.created_at.isoformat(),
         },
         drawing.pk: {
@@ -151,7 +151,7 @@ def test_a_new_task_is_told_without_a_new_stream(pump, watch, alice):
     pump.turn()
 
     [told] = reader.heard()
-    assert told[task.pk]["text"] == "Waiting · 1 of 1 in line"
+    assert told[task.pk]["text"] == "Queued · #1 of 1"
 
 
 @pytest.mark.parametrize(
@@ -235,8 +235,8 @@ def test_the_line_is_told_to_all_who_stand_in_it(pump, watch, alice, bob, monkey
     pump.turn()
 
     [after] = reader.heard()
-    assert before[second.pk]["text"] == "Waiting · 2 of 2 in line"
-    assert after[second.pk]["text"] == "Waiting · 1 of 1 in line"
+    assert before[second.pk]["text"] == "Queued · #2 (1 of 2 are yours)"
+    assert after[second.pk]["text"] == "Queued · #1 of 1"
 
 
 def test_each_page_hears_it_in_its_own_language(pump, watch, alice):
@@ -247,6 +247,134 @@ def test_each_page_hears_it_in_its_own_language(pump, watch, alice):
 
     texts = [told[task.pk]["text"] for reader in (english, chinese) for told in reader.heard()]
     assert texts == ["Drawing", "绘制中"]
+
+
+# ---------------------------------------------------------------- how much is told
+def in_line(member: User, count: int) -> list[FluxTask]:
+    return FluxTask.objects.bulk_create(FluxTaskFactory.build_batch(count, user=member))
+
+
+def test_a_page_hears_at_first_of_the_cards_it_named(pump, watch, alice):
+    named, *_others = in_line(alice, 1000)
+    ended = FluxTaskFactory(user=alice, failed=True)
+    reader = watch(alice, named.pk, ended.pk)
+
+    pump.turn()
+
+    [told] = reader.heard()
+    assert told.keys() == {named.pk, ended.pk}
+
+
+def test_a_page_that_named_no_card_hears_of_some_of_a_long_line(pump, watch, alice):
+    in_line(alice, 1000)
+    reader = watch(alice)
+
+    pump.turn()
+
+    [told] = reader.heard()
+    assert len(told) == live.MOST_AT_ONCE
+
+
+def test_a_page_hears_the_places_in_line_of_its_own_cards_alone(
+    pump, watch, alice, bob, monkeypatch
+):
+    monkeypatch.setattr(live, "LINE_SECS", 0)
+    first = FluxTaskFactory(user=bob)
+    shown, _not_shown = FluxTaskFactory.create_batch(2, user=alice)
+    reader = watch(alice, shown.pk)
+    pump.turn()
+    reader.heard()
+
+    change(first, submission="UNKNOWN", submitted_at=timezone.now())
+    pump.turn()
+
+    [told] = reader.heard()
+    assert [news["text"] for news in told.values()] == ["Queued · #1 of 2"]
+    assert told.keys() == {shown.pk}
+
+
+def test_a_page_hears_of_a_card_it_did_not_name_when_it_has_to_be_fetched(pump, watch, alice):
+    named, other = FluxTaskFactory.create_batch(2, user=alice, at_provider=True, queue_position=3)
+    reader = watch(alice, named.pk)
+    pump.turn()
+    reader.heard()
+
+    change(other, queue_position=2)
+    pump.turn()
+    nothing = reader.heard()
+    change(other, status="IN_PROGRESS")
+    pump.turn()
+
+    [told] = reader.heard()
+    assert nothing == []
+    assert (told.keys(), told[other.pk]["mark"]) == ({other.pk}, card(other).mark)
+
+
+def test_what_came_after_the_page_is_followed_like_what_it_named(pump, watch, alice):
+    named = FluxTaskFactory(user=alice, at_provider=True)
+    reader = watch(alice, named.pk)
+    pump.turn()
+    new = FluxTaskFactory(user=alice, at_provider=True, queue_position=3)
+    pump.turn()
+    reader.heard()
+
+    change(new, queue_position=2)
+    pump.turn()
+
+    [told] = reader.heard()
+    assert told[new.pk]["text"] == "2 ahead at the provider"
+
+
+def test_much_at_once_is_told_in_several_events_its_own_cards_first(pump, watch, alice):
+    tasks = in_line(alice, 150)
+    named = tasks[-1]
+    reader = watch(alice, named.pk)
+    pump.turn()
+    reader.heard()
+
+    FluxTask.objects.update(
+        status="CANCELLED",
+        completed_at=timezone.now(),
+        next_action_at=None,
+        updated_at=timezone.now(),
+    )
+    for _turn in range(4):
+        pump.turn()
+
+    events = reader.heard()
+    assert [len(told) for told in events] == [60, 60, 30]
+    assert named.pk in events[0]
+    assert {key for told in events for key in told} == {task.pk for task in tasks}
+
+
+def test_what_ends_makes_room_for_what_comes(pump, watch, alice, monkeypatch):
+    monkeypatch.setattr(live, "MOST_AT_ONCE", 1)
+    named = FluxTaskFactory(user=alice, at_provider=True)
+    reader = watch(alice, named.pk)
+    pump.turn()
+    change(named, status="CANCELLED", completed_at=timezone.now(), next_action_at=None)
+    pump.turn()
+    new = FluxTaskFactory(user=alice, at_provider=True, queue_position=3)
+    pump.turn()
+    reader.heard()
+
+    change(new, queue_position=2)
+    pump.turn()
+
+    assert [list(told) for told in reader.heard()] == [[new.pk]]
+
+
+def test_a_second_page_hears_of_its_own_cards_and_in_its_own_words(pump, watch, alice):
+    one, two = FluxTaskFactory.create_batch(2, user=alice, at_provider=True, status="IN_PROGRESS")
+    readers = watch(alice, one.pk), watch(alice, two.pk), watch(alice, two.pk, language="zh-hans")
+
+    pump.turn()
+
+    heard = [
+        {key: news["text"] for told in reader.heard() for key, news in told.items()}
+        for reader in readers
+    ]
+    assert heard == [{one.pk: "Drawing"}, {two.pk: "Drawing"}, {two.pk: "绘制中"}]
 
 
 # ---------------------------------------------------------------- whom it is told
