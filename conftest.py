@@ -154,7 +154,8 @@ def enter(browser: Any, live_server: Any) -> Iterator[Callable[..., Any]]:
     """Return a function that opens the site in a browser of its own, as a member or as nobody.
 
     Further keywords are Playwright's for contexts: viewport, has_touch, color_scheme, locale.
-    The page has `complaints`: what its console says. They must be empty in the end.
+    The page has `complaints`: what its console says, and what the policy of the page forbade.
+    They must be empty in the end.
     """
     pages: list[Any] = []
 
@@ -165,6 +166,10 @@ def enter(browser: Any, live_server: Any) -> Iterator[Callable[..., Any]]:
             visitor.force_login(user)
             session = visitor.cookies["sessionid"].value
             context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) => "
+            "console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
+        )
         page = context.new_page()
         page.complaints = []
         page.on(

@@ -27,6 +27,7 @@ PAGES = [
     "/account",
     "/account/password",
     "/tokens",
+    "/presets",
 ]
 STAFF_PAGES = [
     "/api/docs",
@@ -69,11 +70,12 @@ def ground(page: Page) -> str:
 
 # ---------------------------------------------------------------- every page
 @pytest.mark.usefixtures("full", "drawing")
-def test_no_page_of_a_member_leaves_a_word_in_the_console(enter, alice):
-    page = enter("/login", user=None)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_of_a_member_leaves_a_word_in_the_console(enter, alice, theme):
+    page = enter("/login", user=None, color_scheme=theme)
     page.close()
 
-    page = enter("/", user=alice)
+    page = enter("/", user=alice, color_scheme=theme)
     for path in PAGES:
         page.goto(path)
         page.wait_for_load_state("networkidle")
@@ -81,12 +83,23 @@ def test_no_page_of_a_member_leaves_a_word_in_the_console(enter, alice):
 
 
 @pytest.mark.usefixtures("full", "drawing")
-def test_no_page_of_staff_leaves_a_word_in_the_console(enter, staff):
-    page = enter("/admin/", user=staff)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_of_staff_leaves_a_word_in_the_console(enter, staff, theme):
+    page = enter("/admin/", user=staff, color_scheme=theme)
     for path in STAFF_PAGES:
         page.goto(path)
         page.wait_for_load_state("networkidle")
         assert (path, page.complaints) == (path, [])
+
+
+def test_what_the_policy_forbids_is_noticed(enter, db):
+    page = enter("/login")
+
+    page.evaluate("document.body.setAttribute('onclick', 'alert()')")
+
+    page.wait_for_function("() => true")
+    assert any(complaint.startswith("policy: script-src") for complaint in page.complaints)
+    page.complaints.clear()
 
 
 @pytest.mark.usefixtures("full", "drawing")
