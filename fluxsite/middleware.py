@@ -41,14 +41,18 @@ def request_id(get_response: Handler) -> Handler:
 
 
 def content_security_policy(get_response: Handler) -> Handler:
-    """Add the policy of `SECURE_CSP` to every reply that has none of its own."""
+    """Add the policy of `SECURE_CSP` to every reply that has none of its own.
+
+    But for styles and scripts: the policy of the page that loads them is theirs.
+    """
     policy = "; ".join(
         " ".join([directive, *sources]) for directive, sources in settings.SECURE_CSP.items()
     )
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        response.headers.setdefault("Content-Security-Policy", policy)
+        if not response.get("Content-Type", "").startswith(("text/css", "text/javascript")):
+            response.headers.setdefault("Content-Security-Policy", policy)
         return response
 
     return middleware

@@ -55,6 +55,17 @@ def test_no_script_of_ours_has_a_line_of_text_that_looks_like_a_comment():
         assert "/*" not in re.sub(r"[\"'`].*?[\"'`]", "", text), script.name
 
 
+def test_only_what_is_a_page_by_itself_carries_a_policy(client, db):
+    answers = {
+        path: client.get(path)
+        for path in ["/login", "/static/img/mark.svg", "/static/css/base.css", "/static/js/dom.js"]
+    }
+
+    assert all(body(answer) for answer in answers.values())
+    policies = ["Content-Security-Policy" in answer for answer in answers.values()]
+    assert policies == [True, True, False, False]
+
+
 def test_a_browser_that_has_it_is_told_so(client, db):
     tag = client.get("/static/css/base.css", headers=GZIP)["ETag"]
 
