@@ -17,8 +17,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 from django.views.i18n import set_language
 
-from fluxsite import themes
-from fluxsite.forms import AccountForm, TokenForm
+from fluxsite import password_mail, themes
+from fluxsite.forms import AccountForm, ForgottenForm, TokenForm
 from fluxsite.models import ApiToken, MemberSettings
 
 #: Scripts read it: whether to tell when a picture is done.
@@ -79,7 +79,7 @@ class Login(auth_views.LoginView):
         return _send_choices(self.request, response, chosen) if chosen else response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(can_reset=bool(settings.EMAIL_HOST), **kwargs)
+        return super().get_context_data(can_reset=password_mail.is_offered(), **kwargs)
 
 
 # ---------------------------------------------------------------- the account
@@ -136,12 +136,11 @@ class Password(auth_views.PasswordChangeView):
 
 class ResetPassword(auth_views.PasswordResetView):
     template_name = "account/reset.html"
-    email_template_name = "account/reset_mail.txt"
-    subject_template_name = "account/reset_subject.txt"
+    form_class = ForgottenForm
     success_url = reverse_lazy("password_reset_sent")
 
     def dispatch(self, *args: Any, **kwargs: Any) -> Any:
-        if not settings.EMAIL_HOST:
+        if not password_mail.is_offered():
             raise Http404
         return super().dispatch(*args, **kwargs)
 

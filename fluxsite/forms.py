@@ -7,10 +7,12 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.contrib.auth.forms import PasswordResetForm
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from fluxsite import themes
+from fluxsite import password_mail, themes
 from fluxsite.models import ApiToken
 
 #: More than anybody keeps in mind; each is a key to the account.
@@ -44,6 +46,14 @@ class AccountForm(forms.Form):
     def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
+
+
+class ForgottenForm(PasswordResetForm):
+    """The address of whoever forgot the password."""
+
+    def save(self, *, request: HttpRequest, **_options: Any) -> None:  # type: ignore[override]
+        for user in self.get_users(self.cleaned_data["email"]):
+            password_mail.ask(request=request, user=user)
 
 
 class TokenForm(forms.Form):

@@ -7,8 +7,12 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings as site_settings
+from django.contrib.auth.models import User
 from django.core import mail
+from django.core.cache import cache
 from django.utils import timezone
+from django.utils.module_loading import import_string
+from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
 from conftest import PASSWORD
@@ -28,6 +32,14 @@ def works(secret: str) -> bool:
     caller = APIClient()
     answer = caller.get("/api/flux/history", headers={"Authorization": f"Bearer {secret}"})
     return answer.status_code == 200
+
+
+def deliver() -> None:
+    """Do what the workers would do with the messages that wait for them."""
+    for message in OrmQ.objects.order_by("pk"):
+        task = message.task
+        import_string(task["func"])(*task["args"], **task["kwargs"])
+        message.delete()
 
 
 def make(member, **form) -> str:
@@ -209,20 +221,40 @@ def test_a_strange_language_is_not_kept(member, alice):
 
 
 # ---------------------------------------------------------------- the password
+CHANGE = {
+    "old_password": PASSWORD,
+    "new_password1": NEW_PASSWORD,
+    "new_password2": NEW_PASSWORD,
+}
+
+
 def test_a_member_changes_the_password_and_stays_logged_in(member, alice):
-    answer = member.post(
-        "/account/password",
-        {
-            "old_password": PASSWORD,
-            "new_password1": NEW_PASSWORD,
-            "new_password2": NEW_PASSWORD,
-        },
-        follow=True,
-    )
+    answer = member.post("/account/password", CHANGE, follow=True)
 
     assert "Your password has been changed." in answer.content.decode()
     alice.refresh_from_db()
     assert alice.check_password(NEW_PASSWORD)
+
+
+# ---------------------------------------------------------------- a forgotten password
+@pytest.fixture
+def mailing(alice, settings):
+    """There is a mail server, the site knows its name, and Alice has an address."""
+    settings.EMAIL_HOST = "mail.example.org"
+    settings.ALLOWED_HOSTS = ["testserver", "studio.example.org"]
+    alice.email = "alice@example.org"
+    alice.save()
+    cache.clear()
+    yield
+    cache.clear()
+
+
+def forget(client, email="alice@example.org", **request):
+    return client.post("/password/reset", {"email": email}, **request)
+
+
+def link_in(letter) -> str:
+    return re.search(r"https?://\S+/password/reset/\S+", letter.body)[0]
 
 
 def test_without_a_mail_server_the_login_says_whom_to_ask(client, db):
@@ -233,27 +265,127 @@ def test_without_a_mail_server_the_login_says_whom_to_ask(client, db):
     assert client.get("/password/reset").status_code == 404
 
 
-def test_with_a_mail_server_a_forgotten_password_is_replaced(client, alice, settings):
-    settings.EMAIL_HOST = "mail.example.org"
-    alice.email = "alice@example.org"
-    alice.save()
+def test_a_site_that_answers_to_any_name_mails_no_links(client, mailing, settings):
+    settings.ALLOWED_HOSTS = ["*"]
+
+    page = client.get("/login").content.decode()
+
+    assert "An administrator can set a new one." in page
+    assert "/password/reset" not in page
+    assert forget(client).status_code == 404
+    assert not OrmQ.objects.exists()
+
+
+def test_the_link_leads_to_the_public_address_whatever_host_was_asked(client, mailing, settings):
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.PUBLIC_URL = "https://studio.example.org"
     assert "/password/reset" in client.get("/login").content.decode()
 
-    client.post("/password/reset", {"email": "alice@example.org"})
+    forget(client, headers={"Host": "evil.example.net"})
+    deliver()
 
     (letter,) = mail.outbox
-    assert letter.subject == "A new password for Fluxsite"
-    link = re.search(r"http://testserver(/password/reset/\S+)", letter.body)[1]
+    assert link_in(letter).startswith("https://studio.example.org/password/reset/")
+    assert "evil" not in letter.body
+
+
+def test_with_a_mail_server_a_forgotten_password_is_replaced(client, alice, mailing):
+    assert "/password/reset" in client.get("/login").content.decode()
+
+    forget(client)
+    deliver()
+
+    (letter,) = mail.outbox
+    assert (letter.subject, letter.to) == ("A new password for Fluxsite", ["alice@example.org"])
+    link = link_in(letter).removeprefix("http://testserver")
     form = client.get(link)["Location"]
     client.post(form, {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD})
     assert client.login(username="alice", password=NEW_PASSWORD)
     assert "This link is no longer good" in client.get(link, follow=True).content.decode()
 
 
-def test_nobody_learns_which_addresses_have_an_account(client, alice, settings):
-    settings.EMAIL_HOST = "mail.example.org"
+def test_the_message_to_the_worker_holds_no_secret_and_the_mail_speaks_the_visitors_language(
+    client, alice, mailing
+):
+    client.cookies[LANGUAGE] = "zh-hans"
+    forget(client)
 
-    answer = client.post("/password/reset", {"email": "nobody@example.org"}, follow=True)
+    (message,) = OrmQ.objects.all()
+    assert message.task["args"] == (alice.pk, "http://testserver", "zh-hans")
+    deliver()
+    assert "alice" in mail.outbox[0].body
+    assert mail.outbox[0].subject != "A new password for Fluxsite"
 
-    assert "If there is an account with that address" in answer.content.decode()
+
+def test_nobody_learns_which_addresses_have_an_account(client, mailing):
+    strange = forget(client, "nobody@example.org")
+    known = [forget(client) for _ in range(5)]
+
+    said = {(answer.status_code, answer["Location"]) for answer in [strange, *known]}
+    assert said == {(302, "/password/reset/sent")}
+    page = client.get("/password/reset/sent").content.decode()
+    assert "If there is an account with that address" in page
+
+
+def test_a_mail_server_that_is_away_is_told_to_the_log(client, mailing, settings, caplog):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    assert forget(client).status_code == 302
+
+    deliver()
+
+    assert "the mail about a password was not sent" in caplog.text
+    assert "/password/reset/" not in caplog.text
+
+
+def test_a_member_gets_three_mails_an_hour(client, bob, mailing, time_machine):
+    bob.email = "bob@example.org"
+    bob.save()
+    time_machine.move_to("2026-03-01 10:15Z", tick=False)
+    for _ in range(5):
+        forget(client)
+    forget(client, "bob@example.org")
+    deliver()
+    assert [letter.to[0][0] for letter in mail.outbox] == ["a", "a", "a", "b"]
+
+    time_machine.move_to("2026-03-01 11:00Z", tick=False)
+    forget(client)
+    deliver()
+
+    assert len(mail.outbox) == 5
+
+
+def test_a_client_that_asks_for_many_gets_one_mail_for_each_and_shuts_out_nobody(
+    client, mailing, settings, monkeypatch
+):
+    monkeypatch.setattr("fluxsite.password_mail.MAILS_PER_CLIENT", 2)
+    others = [
+        User.objects.create_user(f"m{number}", f"m{number}@example.org", PASSWORD)
+        for number in range(3)
+    ]
+    for _ in range(3):
+        forget(client)
+    for other in others:
+        forget(client, other.email)
+        forget(client, other.email)
+    forget(client, others[0].email, REMOTE_ADDR="192.0.2.7")
+    deliver()
+
+    assert [letter.to[0] for letter in mail.outbox] == [
+        "alice@example.org",
+        "alice@example.org",
+        "m0@example.org",
+        "m1@example.org",
+        "m2@example.org",
+        "m0@example.org",
+    ]
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"email": ""}])
+def test_no_mail_goes_to_who_left_in_the_meantime(client, alice, mailing, change):
+    forget(client)
+    User.objects.filter(pk=alice.pk).update(**change)
+
+    deliver()
+
     assert mail.outbox == []
