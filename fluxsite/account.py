@@ -18,7 +18,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 from django.views.i18n import set_language
 
 from fluxsite import password_mail, themes
-from fluxsite.forms import AccountForm, ForgottenForm, TokenForm
+from fluxsite.forms import (
+    AccountForm,
+    ForgottenForm,
+    ForgottenPasswordForm,
+    PasswordForm,
+    TokenForm,
+)
 from fluxsite.models import ApiToken, MemberSettings
 
 #: Scripts read it: whether to tell when a picture is done.
@@ -127,10 +133,13 @@ def _save_account(request: HttpRequest, form: AccountForm, chosen: MemberSetting
 
 class Password(auth_views.PasswordChangeView):
     template_name = "account/password.html"
+    form_class = PasswordForm
     success_url = reverse_lazy("account")
 
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, _("Your password has been changed."))
+        if form.cleaned_data.get("revokes_tokens"):
+            messages.success(self.request, _("Your API tokens have been revoked."))
         return super().form_valid(form)
 
 
@@ -151,6 +160,7 @@ class ResetSent(auth_views.PasswordResetDoneView):
 
 class NewPassword(auth_views.PasswordResetConfirmView):
     template_name = "account/new_password.html"
+    form_class = ForgottenPasswordForm
     success_url = reverse_lazy("login")
 
     def form_valid(self, form: Any) -> HttpResponse:

@@ -7,10 +7,12 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth.forms import PasswordResetForm
+from django.contrib.auth.forms import PasswordChangeForm, PasswordResetForm, SetPasswordForm
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from fluxsite import password_mail, themes
 from fluxsite.models import ApiToken
@@ -54,6 +56,46 @@ class ForgottenForm(PasswordResetForm):
     def save(self, *, request: HttpRequest, **_options: Any) -> None:  # type: ignore[override]
         for user in self.get_users(self.cleaned_data["email"]):
             password_mail.ask(request=request, user=user)
+
+
+class ForgottenPasswordForm(SetPasswordForm):
+    """A new password instead of one that was forgotten, or that others know: their tokens go."""
+
+    @property
+    def has_tokens(self) -> bool:
+        return ApiToken.objects.living(user=self.user).exists()
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
+        user = super().save(commit)
+        ApiToken.objects.revoke_all(user=user)
+        return user
+
+
+class PasswordForm(PasswordChangeForm):
+    """A new password of a member who is logged in, and what becomes of their tokens."""
+
+    revokes_tokens = forms.BooleanField(label=_("Also revoke my API tokens"), required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        count = ApiToken.objects.living(user=self.user).count()
+        if count:
+            told = ngettext(
+                "There is %(count)d of them. Otherwise it goes on working.",
+                "There are %(count)d of them. Otherwise they go on working.",
+                count,
+            )
+            self.fields["revokes_tokens"].help_text = told % {"count": count}
+        else:
+            del self.fields["revokes_tokens"]
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
+        user = super().save(commit)
+        if self.cleaned_data.get("revokes_tokens"):
+            ApiToken.objects.revoke_all(user=user)
+        return user
 
 
 class TokenForm(forms.Form):

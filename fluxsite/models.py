@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection, models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -50,6 +51,15 @@ class ApiTokenManager(models.Manager["ApiToken"]):
         """Make a token of that member useless for ever. False: there is none, or not any more."""
         mine = self.filter(pk=token_id, user=user, revoked_at=None)
         return mine.update(revoked_at=timezone.now()) == 1
+
+    def living(self, *, user: Any) -> models.QuerySet[ApiToken]:
+        """Return the tokens by which something can speak for that member now."""
+        has_time = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+        return self.filter(has_time, user=user, revoked_at=None)
+
+    def revoke_all(self, *, user: Any) -> int:
+        """Make all tokens of that member useless for ever. Return how many there were."""
+        return self.filter(user=user, revoked_at=None).update(revoked_at=timezone.now())
 
     def find(self, secret: str) -> ApiToken | None:
         """Return the valid token of that secret with its member, or None. One query.

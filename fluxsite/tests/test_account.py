@@ -236,6 +236,39 @@ def test_a_member_changes_the_password_and_stays_logged_in(member, alice):
     assert alice.check_password(NEW_PASSWORD)
 
 
+def test_a_new_password_leaves_the_tokens_alone_unless_asked(member, alice):
+    secret = make(member)
+
+    member.post("/account/password", CHANGE)
+
+    assert works(secret)
+
+
+def test_a_new_password_revokes_the_tokens_when_asked(member, alice, bob):
+    secrets = [make(member), make(member)]
+    ApiToken.objects.issue(user=alice, name="old", expires_at=timezone.now())
+    _token, of_bob = ApiToken.objects.issue(user=bob, name="of bob")
+    page = member.get("/account/password").content.decode()
+    assert "Also revoke my API tokens" in page
+    assert "There are 2 of them" in page
+
+    wrong = member.post(
+        "/account/password", {**CHANGE, "old_password": "wrong", "revokes_tokens": "on"}
+    )
+    assert "Also revoke my API tokens" in wrong.content.decode()
+    assert works(secrets[0])
+
+    answer = member.post("/account/password", {**CHANGE, "revokes_tokens": "on"}, follow=True)
+
+    assert "Your API tokens have been revoked." in answer.content.decode()
+    assert [works(secret) for secret in [*secrets, of_bob]] == [False, False, True]
+    assert not ApiToken.objects.filter(user=alice, revoked_at=None).exists()
+
+
+def test_who_has_no_tokens_is_not_asked_about_them(member):
+    assert "revoke my API tokens" not in member.get("/account/password").content.decode()
+
+
 # ---------------------------------------------------------------- a forgotten password
 @pytest.fixture
 def mailing(alice, settings):
@@ -302,6 +335,21 @@ def test_with_a_mail_server_a_forgotten_password_is_replaced(client, alice, mail
     client.post(form, {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD})
     assert client.login(username="alice", password=NEW_PASSWORD)
     assert "This link is no longer good" in client.get(link, follow=True).content.decode()
+
+
+def test_a_password_that_was_replaced_takes_the_tokens_with_it(client, alice, bob, mailing):
+    _token, secret = ApiToken.objects.issue(user=alice, name="CI")
+    _token, of_bob = ApiToken.objects.issue(user=bob, name="of bob")
+    forget(client)
+    deliver()
+    form = client.get(link_in(mail.outbox[0]).removeprefix("http://testserver"))["Location"]
+    assert "Your API tokens are revoked" in client.get(form).content.decode()
+    client.post(form, {"new_password1": NEW_PASSWORD, "new_password2": "another one"})
+    assert works(secret)
+
+    client.post(form, {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD})
+
+    assert (works(secret), works(of_bob)) == (False, True)
 
 
 def test_the_message_to_the_worker_holds_no_secret_and_the_mail_speaks_the_visitors_language(
