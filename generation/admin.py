@@ -257,7 +257,7 @@ class AttentionFilter(admin.SimpleListFilter):
 class ErrorCodeFilter(admin.AllValuesFieldListFilter):
     """All there are; no link without words for tasks that have none."""
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Iterator[Any]:
         return (choice for choice in super().choices(changelist) if choice["display"] != "")
 
 
