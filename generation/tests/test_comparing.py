@@ -176,10 +176,10 @@ def test_the_button_names_the_total(member):
     shown = composer(member)
 
     assert shown.labels == [
-        "Generate 3 images with 3 models · 35 credits (65 left after)",
-        "Generate 5 images with 3 models · 50 credits (50 left after)",
-        "Generate 7 images with 3 models · 65 credits (35 left after)",
-        "Generate 9 images with 3 models · 80 credits (20 left after)",
+        "Generate 3 images with 3 models · 35\u00a0credits (65 left after)",
+        "Generate 5 images with 3 models · 50\u00a0credits (50 left after)",
+        "Generate 7 images with 3 models · 65\u00a0credits (35 left after)",
+        "Generate 9 images with 3 models · 80\u00a0credits (20 left after)",
     ]
     assert shown.reasons == []
 

@@ -276,7 +276,7 @@ def test_the_run_button_names_the_price_and_what_is_left(client, alice, drawing)
 
     page = client.get("/?model=fal-ai/flux-1/schnell").content.decode()
 
-    assert "Generate 1 image · 5 credits (495 left after)" in page
+    assert "Generate 1 image · 5\u00a0credits (495 left after)" in page
 
 
 def test_the_page_says_why_it_cannot_run_without_credits(client, alice, drawing):
