@@ -118,6 +118,9 @@ class Composer:
     compared: Sequence[catalogue.Model] | None = None
     #: The words of a preset that brings some.
     words: str = ""
+    #: Whether the settings' problems also stand beside the button: without scripts nothing opens
+    #: the sheet in which they are on a phone.
+    repeats_problems: bool = False
 
     @property
     def model(self) -> catalogue.Model:
@@ -176,7 +179,11 @@ class Composer:
 
     @property
     def other_problems(self) -> list[str]:
-        return [*self.form.problems_of("model"), *self.form.problems_of("__all__")]
+        problems = [*self.form.problems_of("model"), *self.form.problems_of("__all__")]
+        if self.repeats_problems:
+            rows = [*self.form.basic, *self.form.advanced]
+            problems += [f"{row.label}: {text}" for row in rows for text in row.problems]
+        return problems
 
     # ------------------------------------------------------------ what it costs and takes
     @cached_property

@@ -184,6 +184,7 @@ def _show_created(request: HttpRequest, tasks: Sequence[FluxTask], **more: Any) 
 
 def _refuse(request: HttpRequest, asked: composer.Composer) -> HttpResponse:
     if not _is_htmx(request):
+        asked.repeats_problems = True
         # A file that was refused has a status of its own, such as 413.
         refusal = asked.refusals[0] if asked.refusals else None
         response = _show(request, asked, status=refusal.status if refusal else 422)

@@ -187,6 +187,40 @@ def test_the_sheet_opens_before_any_script_came(enter, alice):
     expect(page.locator("[name=num_images][value='2']")).to_be_visible()
 
 
+@pytest.mark.usefixtures("drawing")
+def test_a_refused_setting_opens_the_sheet_it_stands_in(enter, alice):
+    page = enter("/", user=alice, reduced_motion="reduce", **PHONE)
+    steps = page.get_by_label("Steps")
+    page.get_by_label("What do you want to see?").fill("a lighthouse")
+    page.locator(".settings-open").tap()
+    page.get_by_text("More settings").tap()
+    steps.fill("99")
+    page.locator("#settings").get_by_role("button", name="Close").tap()
+
+    page.locator("[data-run]").tap()
+
+    expect(page.get_by_text("Must be between 1 and 50.")).to_be_in_viewport()
+    expect(steps).to_be_focused()
+    # The browser notes every answer that is no success.
+    assert len(page.complaints) == 1
+    assert "422" in page.complaints.pop()
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_refused_setting_is_named_beside_the_button_before_any_script_came(enter, alice):
+    page = enter("/", user=alice, java_script_enabled=False, **PHONE)
+    page.get_by_label("What do you want to see?").fill("a lighthouse")
+    page.locator(".settings-open").tap()
+    page.get_by_text("More settings").tap()
+    page.get_by_label("Steps").fill("99")
+    page.locator("#settings").get_by_role("button", name="Close").tap()
+
+    page.locator("[data-run]").tap()
+
+    expect(page.get_by_text("Steps: Must be between 1 and 50.")).to_be_in_viewport()
+    page.complaints.clear()
+
+
 @pytest.mark.usefixtures("full", "drawing")
 def test_on_a_wide_screen_the_composer_stays_beside_the_pictures(enter, alice):
     page = enter("/", user=alice, viewport={"width": 1440, "height": 900})

@@ -178,8 +178,19 @@ form.addEventListener("htmx:afterRequest", (event) => {
   } else if (document.querySelector("#problem-prompt .problem")) {
     prompt.setAttribute("aria-invalid", "true");
     prompt.focus();
+  } else {
+    showRefused();
   }
 });
+
+/** Lead to the first setting that was refused. On a phone it stands in a sheet. */
+function showRefused() {
+  const sheet = document.getElementById("settings");
+  const field = sheet.querySelector(".problem")?.closest(".field");
+  if (!field) return;
+  if (!isShown(sheet)) sheet.showPopover();
+  field.querySelector("[aria-invalid], :checked, input, select").focus();
+}
 
 new MutationObserver(showReadiness).observe(form.querySelector("[data-reference-list]"), {
   childList: true,
