@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.apps import apps
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from credits import ledger
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory
@@ -219,6 +219,29 @@ def test_a_refused_setting_is_named_beside_the_button_before_any_script_came(ent
 
     expect(page.get_by_text("Steps: Must be between 1 and 50.")).to_be_in_viewport()
     page.complaints.clear()
+
+
+@pytest.mark.usefixtures("drawing")
+def test_where_there_are_no_popovers_the_settings_stay_in_line(enter, alice):
+    def without_popovers(route: Route) -> None:
+        style = route.fetch()
+        route.fulfill(response=style, body=style.text().replace(":popover-open", ":unheard-of"))
+
+    page = enter("/login", **PHONE)
+    page.context.route("**/studio*.css", without_popovers)
+    page.add_init_script("delete HTMLElement.prototype.popover")
+    page.get_by_label("User name").fill("alice")
+    page.get_by_label("Password").fill("a password for tests")
+    page.get_by_role("button", name="Log in").tap()
+    page.wait_for_url("**/")
+
+    shape = page.locator("[name=aspect_ratio][value='3:2']")
+    shape.check(force=True)
+
+    expect(page.locator(".settings-open")).to_be_hidden()
+    expect(page.locator("#settings")).to_be_visible()
+    page.locator("#cards").scroll_into_view_if_needed()
+    assert page.locator("#composer").evaluate("form => getComputedStyle(form).position") != "sticky"
 
 
 @pytest.mark.usefixtures("full", "drawing")

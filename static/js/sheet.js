@@ -17,9 +17,12 @@ function show() {
 
 form.addEventListener("change", show);
 document.addEventListener("htmx:afterSettle", show);
+// Browsers that know no popovers have the settings in line.
+const isOpen = () => "popover" in sheet && sheet.matches(":popover-open");
+
 // Turned around, a tablet has room for them in line.
 wide.addEventListener("change", () => {
-  if (wide.matches && sheet.matches(":popover-open")) sheet.hidePopover();
+  if (wide.matches && isOpen()) sheet.hidePopover();
 });
 
 // Drawn down, it goes.
@@ -29,7 +32,7 @@ sheet.addEventListener("touchstart", (event) => {
 }, { passive: true });
 sheet.addEventListener("touchend", (event) => {
   const isDrawn = from !== null && event.changedTouches[0].clientY - from > 90;
-  if (isDrawn && sheet.scrollTop === 0 && sheet.matches(":popover-open")) sheet.hidePopover();
+  if (isDrawn && sheet.scrollTop === 0 && isOpen()) sheet.hidePopover();
 }, { passive: true });
 
 show();
