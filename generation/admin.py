@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from generation import catalogue, channel, lifecycle, polling
+from generation import catalogue, channel, lifecycle, polling, presets
 from generation.models import (
     FluxConfig,
     FluxTask,
@@ -385,10 +385,27 @@ class StorageUseAdmin(ReadOnlyAdmin):
         return filesizeformat(use.byte_size)
 
 
+class PresetForm(forms.ModelForm):
+    class Meta:
+        model = Preset
+        fields = ["name", "is_shared"]
+
+    def clean_name(self) -> str:
+        problems: list[catalogue.Problem] = []
+        name = presets.clean_name(self.cleaned_data["name"], problems=problems)
+        if problems:
+            raise forms.ValidationError([_(p.message) % p.params for p in problems])
+        same = Preset.objects.kept().filter(owner_id=self.instance.owner_id, name=name)
+        if self.instance.deleted_at is None and same.exclude(pk=self.instance.pk).exists():
+            raise forms.ValidationError(_("The member has a preset of this name."))
+        return name
+
+
 @admin.register(Preset)
 class PresetAdmin(admin.ModelAdmin):
     """Whose they are and what they hold; staff may share one, rename it or delete it."""
 
+    form = PresetForm
     list_display = ["name", "owner", "model", "is_shared", "created_at", "deleted_at"]
     list_filter = ["is_shared", "model", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["owner"]

@@ -90,7 +90,7 @@ def check(
     elif is_shared and not user.is_staff:
         problems.append(_problem("shared", "staff_only", _("Only staff can share a preset.")))
     content = {
-        "name": _clean_name(name, problems),
+        "name": clean_name(name, problems=problems),
         "prompt": _clean_prompt(prompt, problems),
     }
     if problems or model is None:
@@ -102,7 +102,8 @@ def _problem(field: str, code: str, message: str, **params: Any) -> catalogue.Pr
     return catalogue.Problem(field=field, code=code, message=message, params=params)
 
 
-def _clean_name(name: Any, problems: list[catalogue.Problem]) -> str:
+def clean_name(name: Any, *, problems: list[catalogue.Problem]) -> str:
+    """Return a name as it is kept, and add to `problems` what is wrong with it."""
     if not isinstance(name, str):
         problems.append(_problem("name", "invalid", _("A name is needed.")))
         return ""

@@ -403,3 +403,34 @@ def test_the_admin_lists_presets_and_shares_them(client, staff, alice):
     kept.refresh_from_db()
     assert listed.status_code == 200
     assert kept.is_shared is True
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Tall ", "The member has a preset of this name."),
+        ("a\u202eb", "The name contains characters that are not text."),
+    ],
+)
+def test_the_admin_refuses_a_name_the_pages_would_refuse(client, staff, alice, name, text):
+    kept = preset(alice)
+    preset(alice, name="Tall")
+    client.force_login(staff)
+
+    response = client.post(f"/admin/generation/preset/{kept.pk}/change/", {"name": name})
+
+    kept.refresh_from_db()
+    assert response.context["adminform"].form.errors == {"name": [text]}
+    assert kept.name == "Wide"
+
+
+def test_the_admin_takes_a_name_of_anothers_preset_or_of_a_deleted_one(client, staff, alice, bob):
+    kept = preset(alice)
+    preset(bob, name="Tall")
+    preset(alice, name="Tall", deleted_at=timezone.now())
+    client.force_login(staff)
+
+    client.post(f"/admin/generation/preset/{kept.pk}/change/", {"name": " Tall  "})
+
+    kept.refresh_from_db()
+    assert kept.name == "Tall"
