@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from generation import catalogue, presets
 from generation.models import Preset
@@ -127,7 +127,7 @@ def _in_words(error: catalogue.InvalidRequest) -> list[str]:
 
 
 @login_required
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def change(request: HttpRequest, preset_id: str) -> HttpResponse:
     try:
         presets.change(
@@ -135,6 +135,9 @@ def change(request: HttpRequest, preset_id: str) -> HttpResponse:
             preset_id=preset_id,
             name=request.POST.get("name", ""),
             is_shared="shared" in request.POST,
+    if request.method != "POST":
+        # A page that refuses a name has this address, to which language and theme lead back.
+        return redirect("generation:presets")
         )
     except presets.PresetGone as gone:
         raise Http404 from gone

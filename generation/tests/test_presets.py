@@ -306,6 +306,17 @@ def test_without_scripts_a_refusal_is_a_message(member):
     assert [str(each) for each in response.context["messages"]] == ["A name is needed."]
 
 
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("/presets/{id}/change", "/presets")],
+)
+def test_the_address_of_a_refusal_leads_on_when_it_is_opened(member, alice, path, place):
+    """Where the buttons for language and theme lead from a page that answers a form."""
+    response = member.get(path.format(id=preset(alice).pk))
+
+    assert (response.status_code, response["Location"]) == (302, place)
+
+
 def test_staff_share_with_everybody_and_members_cannot(client, member, staff):
     refused = member.post("/studio/presets/save", form(preset_shared="on"), headers=HTMX)
     client.force_login(staff)
@@ -358,7 +369,9 @@ def test_nobody_touches_the_preset_of_another(member, bob, staff, verb):
 
     for pk in (theirs.pk, shared.pk, new_id()):
         assert member.post(f"/presets/{pk}/{verb}", {"name": "x"}).status_code == 404
-    assert member.get(f"/presets/{theirs.pk}/{verb}").status_code == 405
+    assert member.get(f"/presets/{theirs.pk}/{verb}").status_code == (
+        302 if verb == "change" else 405
+    )
     assert sorted(Preset.objects.values_list("name", "deleted_at")) == [("Wide", None)] * 2
 
 
