@@ -230,6 +230,8 @@ class Composer:
         if self.balance is None:
             return text
         price = ngettext("%(cost)s credit", "%(cost)s credits", cost) % {"cost": cost}
+        # Where the button is narrow its line does not break here.
+        price = price.replace(" ", "\N{NO-BREAK SPACE}")
         after = gettext("%(left)s left after") % {"left": self.balance - cost}
         return f"{text} · {price}" + (f" ({after})" if self.balance >= cost else "")
 
@@ -237,8 +239,6 @@ class Composer:
     def number(self) -> int:
         """How many pictures of each model are chosen."""
         row = next((row for row in self.form.basic if row.name == "num_images"), None)
-        # Where the button is narrow its line does not break here.
-        price = price.replace(" ", "\N{NO-BREAK SPACE}")
         number = int(row.value) if row and re.fullmatch(r"\d{1,3}", row.value) else 1
         return min(max(number, 1), self.endpoint.max_num_images)
 

@@ -14,8 +14,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from generation import catalogue, presets
+from generation import catalogue, composer, presets, views
 from generation.models import Preset
+from generation.templatetags.pages import request_channel
 
 
 class Shown:
@@ -74,9 +75,11 @@ def _show_page(request: HttpRequest, *, status: int = 200, **more: Any) -> HttpR
 
 
 @login_required
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def save(request: HttpRequest) -> HttpResponse:
     """Save what the studio's form shows."""
+    if request.method != "POST":
+        return redirect("generation:studio")
     post = request.POST
     is_fragment = request.headers.get("HX-Request") == "true"
     model = catalogue.family(post.get("model", ""))
@@ -98,7 +101,10 @@ def save(request: HttpRequest) -> HttpResponse:
             return render(request, "generation/_preset_save.html", context, status=422)
         for problem in problems:
             messages.error(request, problem)
-        return redirect("generation:presets")
+        # Nothing of what is in the form is lost.
+        shown = composer.from_post(request=request, state=request_channel(request), edit=True)
+        name = post.get("preset_name", "")
+        return views.show_studio(request, shown=shown, status=422, preset_name=name)
     text = _("“%(name)s” is saved.") % {"name": preset.name}
     if not is_fragment:
         messages.success(request, text)
@@ -129,15 +135,15 @@ def _in_words(error: catalogue.InvalidRequest) -> list[str]:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def change(request: HttpRequest, preset_id: str) -> HttpResponse:
+    if request.method != "POST":
+        # A page that refuses a name has this address, to which language and theme lead back.
+        return redirect("generation:presets")
     try:
         presets.change(
             user=request.user,
             preset_id=preset_id,
             name=request.POST.get("name", ""),
             is_shared="shared" in request.POST,
-    if request.method != "POST":
-        # A page that refuses a name has this address, to which language and theme lead back.
-        return redirect("generation:presets")
         )
     except presets.PresetGone as gone:
         raise Http404 from gone

@@ -108,16 +108,22 @@ def _page_of_tasks(request: HttpRequest, before: str) -> tuple[list[FluxTask], s
 @require_http_methods(["GET", "HEAD", "POST"])
 def studio(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
-        return _show(request)
+        return show_studio(request)
     if "edit" in request.POST:
         state = request_channel(request)
-        return _show(request, composer.from_post(request=request, state=state, edit=True))
+        shown = composer.from_post(request=request, state=state, edit=True)
+        return show_studio(request, shown=shown)
     return _create(request)
 
 
-def _show(
-    request: HttpRequest, shown: composer.Composer | None = None, *, status: int = 200
+def show_studio(
+    request: HttpRequest,
+    *,
+    shown: composer.Composer | None = None,
+    status: int = 200,
+    **more: Any,
 ) -> HttpResponse:
+    """Return the page, with the form as it is `shown`, or as the address asks for it."""
     before, opened = request.GET.get("before", ""), request.GET.get("task", "")
     tasks, following = _page_of_tasks(request, before)
     newest = tasks[0] if tasks and not before else None
@@ -140,6 +146,7 @@ def _show(
         "keeps_draft": not shown.words
         and request.method != "POST"
         and not WORDS_ASKED_FOR & request.GET.keys(),
+        **more,
     }
     return render(request, "generation/studio.html", context, status=status)
 
@@ -187,7 +194,8 @@ def _refuse(request: HttpRequest, asked: composer.Composer) -> HttpResponse:
         asked.repeats_problems = True
         # A file that was refused has a status of its own, such as 413.
         refusal = asked.refusals[0] if asked.refusals else None
-        response = _show(request, asked, status=refusal.status if refusal else 422)
+        status = refusal.status if refusal else 422
+        response = show_studio(request, shown=asked, status=status)
         if refusal and refusal.retry_after:
             response["Retry-After"] = str(refusal.retry_after)
         return response

@@ -244,6 +244,17 @@ def test_where_there_are_no_popovers_the_settings_stay_in_line(enter, alice):
     assert page.locator("#composer").evaluate("form => getComputedStyle(form).position") != "sticky"
 
 
+@pytest.mark.usefixtures("drawing")
+def test_enter_in_a_setting_draws_before_any_script_came(enter, alice):
+    page = enter("/", user=alice, java_script_enabled=False)
+    page.get_by_label("What do you want to see?").fill("a lighthouse")
+    page.get_by_text("More settings").click()
+
+    page.get_by_label("Seed", exact=True).press("Enter")
+
+    expect(page.get_by_role("article", name="a lighthouse")).to_be_visible()
+
+
 @pytest.mark.usefixtures("full", "drawing")
 def test_on_a_wide_screen_the_composer_stays_beside_the_pictures(enter, alice):
     page = enter("/", user=alice, viewport={"width": 1440, "height": 900})

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -13,11 +14,12 @@ from rest_framework.test import APIClient
 from generation import presets
 from generation.ids import new_id
 from generation.models import Preset
-from generation.tests.factories import UploadFactory
+from generation.tests.factories import UploadFactory, image_bytes
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
 DEV = "fal-ai/flux-1/dev"
+KONTEXT = "fal-ai/flux-pro/kontext"
 PATH = "/api/flux/presets"
 HTMX = {"HX-Request": "true"}
 
@@ -301,14 +303,33 @@ def test_with_htmx_the_menu_answers(member):
 
 
 def test_without_scripts_a_refusal_is_a_message(member):
-    response = member.post("/studio/presets/save", form(preset_name=""), follow=True)
+    response = member.post("/studio/presets/save", form(preset_name=""))
 
+    assert response.status_code == 422
     assert [str(each) for each in response.context["messages"]] == ["A name is needed."]
+
+
+def test_without_scripts_a_refusal_loses_nothing(member, alice):
+    preset(alice, name="Cats")
+    first, second = UploadFactory.create_batch(2, user=alice)
+    file = SimpleUploadedFile("day.png", image_bytes((300, 200)))
+
+    response = member.post(
+        "/studio/presets/save",
+        form(model=KONTEXT, shown=KONTEXT, image=[first.url, second.url], files=[file], seed="7"),
+    )
+
+    shown = response.context["composer"]
+    values = {row.name: row.value for row in [*shown.form.basic, *shown.form.advanced]}
+    assert [picture.url for picture in shown.pictures[:2]] == [first.url, second.url]
+    assert len(shown.pictures) == 3
+    assert (shown.prompt, values["aspect_ratio"], values["seed"]) == ("一只猫", "3:2", "7")
+    assert 'name="preset_name"\n      value="Cats"' in response.content.decode()
 
 
 @pytest.mark.parametrize(
     ("path", "place"),
-    [("/presets/{id}/change", "/presets")],
+    [("/studio/presets/save", "/"), ("/presets/{id}/change", "/presets")],
 )
 def test_the_address_of_a_refusal_leads_on_when_it_is_opened(member, alice, path, place):
     """Where the buttons for language and theme lead from a page that answers a form."""
