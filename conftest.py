@@ -14,10 +14,14 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
+from playwright.sync_api import expect
 
 from fluxsite import env
 from fluxsite.tests.cos_emulator import CosEmulator
 from generation.sandbox.server import SandboxServer
+
+# A page asks again after up to five seconds, and a busy machine takes its time.
+expect.set_options(timeout=15_000)
 
 # Playwright runs an event loop in the test's own thread, where Django would refuse to query.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")

@@ -149,6 +149,8 @@ def test_the_reader_sees_what_is_wrong(enter, db):
 @LANGUAGES
 def test_the_way_in_can_be_read_by_everybody(enter, alice, settings, language, reader):
     settings.EMAIL_HOST = "127.0.0.1"
+    # A link is mailed only where the site knows an address of its own.
+    settings.PUBLIC_URL = "https://studio.example.org"
     page = enter("/login", locale=language)
     reader.read(page, "login")
     page.locator("#id_username").fill("alice")
