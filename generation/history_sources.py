@@ -23,6 +23,8 @@ from history.sources import REMOVED_AT, Details, Parameter, Picture, Source, as_
 def _images(source: str, ids: list[str]) -> list[tuple[Any, ...]]:
     """Fetch pictures as bare rows. Every page of the history asks each source, and Django
     takes five times as long to build the query as the database to answer it."""
+    if not ids:
+        return []
     places = ", ".join(["%s"] * len(ids))
     sql = (
         "SELECT id, task_id, provider_url, width, height, is_nsfw, storage_key, lost_at,"  # noqa: S608
@@ -30,8 +32,6 @@ def _images(source: str, ids: list[str]) -> list[tuple[Any, ...]]:
         f" FROM task_images WHERE source = %s AND task_id IN ({places})"
         " ORDER BY task_id, position"
     )
-    if not ids:
-        return []
     with connections[router.db_for_read(TaskImage)].cursor() as cursor:
         cursor.execute(sql, [source, *ids])
         return list(cursor.fetchall())

@@ -23,7 +23,9 @@ TEMPLATE = "history/_entry.html"
 #: Stands around the name of a hole. No text has it: PostgreSQL refuses it, and so do we.
 _EDGE = "\0"
 
-_OF_ENTRY = ("key", "url", "short_name", "prompt", "source", "model_name", "moment", "day")
+_OF_ENTRY = (
+    *("key", "url", "short_name", "tick_text", "prompt", "source", "model_name", "moment", "day"),
+)
 _OF_PICTURE = ("id", "url", "width", "height", "thumb_320", "thumb_640")
 
 

@@ -279,7 +279,7 @@ def test_nothing_jumps_while_a_page_loads(enter, alice, path, width):
         new PerformanceObserver((list) => {
           for (const entry of list.getEntries()) {
             const names = entry.sources.map((each) => each.node?.className || each.node?.nodeName);
-            if (!entry.hadRecentInput && entry.value > 0.005) shifts.push([entry.value, names]);
+            if (!entry.hadRecentInput && entry.value > 0.0005) shifts.push([entry.value, names]);
           }
         }).observe({ type: "layout-shift", buffered: true });"""
     )

@@ -86,3 +86,31 @@ export async function fetchFragment(url, options = {}) {
   if (!response.ok) throw Object.assign(new Error(response.statusText), { status: response.status });
   return new DOMParser().parseFromString(await response.text(), "text/html");
 }
+
+/**
+ * Have a control open a dialog whose body comes from its `data-url`; it closes by its button and by
+ * a click beside it. With `once` what has come is kept.
+ */
+export function opensSheet(control, dialog, { once = false } = {}) {
+  const body = dialog.querySelector("[data-body]");
+  let isFilled = false;
+  control.addEventListener("click", async (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    dialog.showModal();
+    if (once && isFilled) return;
+    try {
+      const answer = await fetchFragment(dialog.dataset.url);
+      if (!answer) return;
+      body.replaceChildren(...answer.body.childNodes);
+      isFilled = true;
+    } catch {
+      dialog.close();
+      toast(document.getElementById("toasts").dataset.offline);
+    }
+  });
+  dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+}

@@ -1,6 +1,6 @@
 // Examples and presets fill the form in place: what was there can be had back.
 
-import { actionButton, fetchFragment, toast } from "./dom.js";
+import { actionButton, opensSheet, toast } from "./dom.js";
 import { write } from "./prompt.js";
 import { chooseModel, settingsNow } from "./settings.js";
 
@@ -52,24 +52,7 @@ document.addEventListener("click", (event) => {
 });
 
 // ---------------------------------------------------------------- ideas
-form.querySelector("[data-open-ideas]").addEventListener("click", async (event) => {
-  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  dialog.showModal();
-  if (dialog.querySelector(".example")) return;
-  try {
-    const answer = await fetchFragment(dialog.dataset.url);
-    if (answer) dialog.querySelector("[data-body]").replaceChildren(...answer.body.childNodes);
-  } catch {
-    dialog.close();
-    toast(document.getElementById("toasts").dataset.offline);
-  }
-});
-
-dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
-dialog.addEventListener("click", (event) => {
-  if (event.target === dialog) dialog.close();
-});
+opensSheet(form.querySelector("[data-open-ideas]"), dialog, { once: true });
 
 // ---------------------------------------------------------------- saving
 // Enter in the name saves; in a field of this form it would do nothing.

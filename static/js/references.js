@@ -1,6 +1,6 @@
 // Reference pictures: chosen, dropped, pasted or taken from the history; ordered and removed.
 
-import { announce, fetchFragment, toast } from "./dom.js";
+import { announce, opensSheet } from "./dom.js";
 
 const form = document.getElementById("composer");
 const field = form.querySelector("[data-references]");
@@ -175,20 +175,4 @@ document.addEventListener("click", (event) => {
   announce(chosen.title);
 });
 
-field.querySelector("[data-open-picker]").addEventListener("click", async (event) => {
-  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  dialog.showModal();
-  try {
-    const answer = await fetchFragment(dialog.dataset.url);
-    if (answer) dialog.querySelector("[data-body]").replaceChildren(...answer.body.childNodes);
-  } catch {
-    dialog.close();
-    toast(document.getElementById("toasts").dataset.offline);
-  }
-});
-
-dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
-dialog.addEventListener("click", (event) => {
-  if (event.target === dialog) dialog.close();
-});
+opensSheet(field.querySelector("[data-open-picker]"), dialog);
