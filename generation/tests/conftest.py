@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 
 import pytest
@@ -31,6 +32,27 @@ def work(drawing, settings):
             polling.store(image.pk)
 
     return run
+
+
+@pytest.fixture
+def workers(drawing):
+    """Do what the workers would, beside the test, until it ends."""
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            while not stop.wait(0.05):
+                polling.sweep(window=0.5, idle=0)
+                for image in TaskImage.objects.filter(stored_at=None):
+                    polling.store(image.pk)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 @pytest.fixture(params=sorted({"sqlite", connection.vendor}))

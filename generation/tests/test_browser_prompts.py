@@ -4,17 +4,14 @@ and what the studio does when somebody is in a hurry, in two tabs or out of cred
 from __future__ import annotations
 
 import re
-import threading
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from credits import ledger
-from generation import polling
-from generation.models import FluxConfig, FluxTask, Preset, TaskImage, TypicalSeconds
+from generation.models import FluxConfig, FluxTask, Preset, TypicalSeconds
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UploadFactory, image_bytes
 
 pytestmark = [
@@ -68,27 +65,6 @@ def go(page: Page, live_server, alice, drawing, violations):
 
     yield open_page
     assert violations == []
-
-
-@pytest.fixture
-def workers(drawing):
-    """Do what the workers would, beside the test, until it ends."""
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            while not stop.wait(0.05):
-                polling.sweep(window=0.5, idle=0)
-                for image in TaskImage.objects.filter(stored_at=None):
-                    polling.store(image.pk)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 def prompt_of(page: Page):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
 
 import pytest
-from django.db import connection
 from playwright.sync_api import Page, expect
 
 from conftest import PASSWORD
-from generation import polling
-from generation.models import FluxTask, TaskImage
+from generation.models import FluxTask
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, image_bytes
 
 pytestmark = [
@@ -22,27 +19,6 @@ pytestmark = [
 ]
 
 PHONE = {"width": 360, "height": 740}
-
-
-@pytest.fixture
-def workers(drawing):
-    """Do what the workers would, beside the test, until it ends."""
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            while not stop.wait(0.05):
-                polling.sweep(window=0.5, idle=0)
-                for image in TaskImage.objects.filter(stored_at=None):
-                    polling.store(image.pk)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 @pytest.fixture
