@@ -257,7 +257,7 @@ def settle(page: Page) -> None:
     )
     page.evaluate("document.fonts.ready")
     page.wait_for_function(
-        """[...document.images].every((image) => image.complete || image.loading === "lazy"
+        """() => [...document.images].every((image) => image.complete || image.loading === "lazy"
             || !image.checkVisibility())"""
     )
     page.wait_for_timeout(150)

@@ -182,7 +182,7 @@ def test_a_running_card_grows_a_bar_without_moving_anything(go, alice):
     bar = page.get_by_role("progressbar", name="usually about 60 s")
     before = page.locator(".card-prompt").bounding_box()
 
-    page.wait_for_function("document.querySelector('.pace').value > 0")
+    page.wait_for_function("() => document.querySelector('.pace').value > 0")
 
     expect(bar).to_have_attribute("max", "60")
     assert page.locator(".card-prompt").bounding_box() == before

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,11 @@ class Database:
         """Hold up every write to `table` (SQLite: to anything) as a transaction of somebody
         else's would."""
         raise NotImplementedError
+
+    def slow_to_take(self, table: str) -> AbstractContextManager[None]:
+        """Let an INSERT into `table` take longer than any test; what was committed before can
+        be read meanwhile."""
+        return self.locked(table)
 
     def wait_for_waiter(self) -> None:
         """Return once somebody waits for what `locked` holds."""
@@ -150,6 +155,25 @@ class SQLiteDatabase(Database):
                 yield
             finally:
                 connection.execute("ROLLBACK")
+
+    @contextmanager
+    def slow_to_take(self, table: str) -> Iterator[None]:
+        # A lock would hold up the commit before it too: SQLite has one for the whole file. So
+        # the statement itself counts to a number; a trigger may do so by a view only.
+        with self._connection() as connection:
+            connection.execute(
+                "CREATE VIEW counted AS WITH RECURSIVE numbers (number) AS"
+                " (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 1000000000)"
+                " SELECT max(number) FROM numbers"
+            )
+            connection.execute(
+                f"CREATE TRIGGER slow BEFORE INSERT ON {table} BEGIN SELECT * FROM counted; END"
+            )
+            try:
+                yield
+            finally:
+                connection.execute("DROP TRIGGER slow")
+                connection.execute("DROP VIEW counted")
 
     def wait_for_waiter(self) -> None:
         # SQLite keeps no list of who waits. Whoever has not come yet cannot commit either, so
