@@ -382,6 +382,26 @@ def test_models_are_compared_side_by_side_and_still_after_a_refresh(go):
     assert (len(tops), FluxTask.objects.count()) == (1, 3)
 
 
+def test_a_model_chosen_in_the_moment_of_an_answer_is_in_the_next_price(go):
+    page = go()
+    box = "[name=models][value='fal-ai/flux-2-pro']"
+    compare(page, SCHNELL)
+    expect(run_button(page)).to_contain_text("with 2 models")
+    page.evaluate(
+        """box => addEventListener(
+            "htmx:afterSwap",
+            () => setTimeout(() => document.querySelector(box).click()),
+            { once: true },
+        )""",
+        box,
+    )
+
+    page.locator("[name=models][value='fal-ai/flux-2']").check()
+
+    expect(page.locator(box)).to_be_checked()
+    expect(run_button(page)).to_contain_text("Generate 4 images with 4 models")
+
+
 def test_a_fifth_model_and_those_that_do_not_fit_cannot_be_chosen(go):
     page = go()
     redux = page.locator("[name=models][value='fal-ai/flux-1/dev/redux']")
