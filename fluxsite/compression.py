@@ -1,7 +1,8 @@
 """Pages, styles and scripts travel compressed; nothing else does.
 
 A stream of events must not wait for a compressor to fill, and pictures are as small as they get.
-Static files are compressed once per process, the first time somebody asks. The comments of our
+Static files are compressed once per process, the first time somebody asks, by brotli for those
+who read it: an eighth less than gzip. The comments of our
 own, a fifth of what would travel, stay here; lines keep their numbers.
 """
 
@@ -12,6 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import brotli
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.cache import patch_vary_headers
@@ -19,7 +21,10 @@ from django.utils.regex_helper import _lazy_re_compile
 from django.utils.text import compress_string
 
 MIN_BYTES = 800
+MIN_STATIC_BYTES = 200
 MAX_STATIC_BYTES = 4 * 1024 * 1024
+#: Beyond, the best that brotli can do takes seconds.
+MAX_BEST_BYTES = 256 * 1024
 STATIC_TYPES = ("text/", "application/javascript", "image/svg+xml", "application/json")
 #: Random bytes that hide the true size: who measures it learns nothing of tokens in the page.
 PADDING = 100
@@ -30,11 +35,21 @@ _COMMENTS = {
     ".js": re.compile(rb"^[ \t]*(?://[^\n]*|/\*\*.*?\*/)", re.DOTALL | re.MULTILINE),
 }
 
-_accepts_gzip = _lazy_re_compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
+#: Smallest first. Pages stay with gzip, which hides their true size.
+_ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "br": lambda content: brotli.compress(
+        content, quality=11 if len(content) <= MAX_BEST_BYTES else 5
+    ),
+    "gzip": lambda content: gzip.compress(content, 9, mtime=0),
+}
+_ACCEPTS = {
+    encoding: _lazy_re_compile(rf"\b{encoding}\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
+    for encoding in _ENCODERS
+}
 
 
 def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
-    kept: dict[str, tuple[str, bytes]] = {}
+    kept: dict[tuple[str, str], tuple[str, bytes]] = {}
 
     def answer(request: HttpRequest) -> Any:
         response: Any = get_response(request)
@@ -47,41 +62,48 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
     return answer
 
 
-def _wanted(request: HttpRequest, response: HttpResponse) -> bool:
+def _wanted(request: HttpRequest, response: HttpResponse, *encodings: str) -> str | None:
+    """Return the first of these that the browser reads."""
     patch_vary_headers(response, ("Accept-Encoding",))
-    return bool(_accepts_gzip.search(request.headers.get("Accept-Encoding", "")))
+    accepted = request.headers.get("Accept-Encoding", "")
+    return next((each for each in encodings if _ACCEPTS[each].search(accepted)), None)
 
 
 def _page(request: HttpRequest, response: Any) -> Any:
     is_page = response.get("Content-Type", "").startswith("text/html")
     if not is_page or response.streaming or len(response.content) < MIN_BYTES:
         return response
-    if _wanted(request, response):
+    if _wanted(request, response, "gzip"):
         response.content = compress_string(response.content, max_random_bytes=PADDING)
         response["Content-Length"] = str(len(response.content))
         response["Content-Encoding"] = "gzip"
     return response
 
 
-def _static(request: HttpRequest, response: Any, kept: dict[str, tuple[str, bytes]]) -> Any:
+def _static(
+    request: HttpRequest, response: Any, kept: dict[tuple[str, str], tuple[str, bytes]]
+) -> Any:
     size = int(response.get("Content-Length") or 0)
     is_text = response.get("Content-Type", "").startswith(STATIC_TYPES)
-    if response.status_code != 200 or not is_text or not MIN_BYTES <= size <= MAX_STATIC_BYTES:
+    if (
+        response.status_code != 200
+        or not is_text
+        or not MIN_STATIC_BYTES <= size <= MAX_STATIC_BYTES
+    ):
         return response
-    if not _wanted(request, response) or "Range" in request.headers:
+    encoding = _wanted(request, response, *_ENCODERS)
+    if encoding is None or "Range" in request.headers or request.method == "HEAD":
         return response
     tag = response.get("ETag", "")
-    if request.method == "HEAD":
-        return response
-    known = kept.get(request.path_info)
+    known = kept.get((request.path_info, encoding))
     if known is None or known[0] != tag:
         content = without_comments(request.path_info, _content(response))
-        known = kept[request.path_info] = (tag, gzip.compress(content, 9, mtime=0))
-    smaller = HttpResponse(known[1], status=200)
-    for name, value in response.items():
-        smaller[name] = value
+        known = kept[request.path_info, encoding] = (tag, _ENCODERS[encoding](content))
+    smaller = HttpResponse(known[1], headers=dict(response.items()))
     smaller["Content-Length"] = str(len(known[1]))
-    smaller["Content-Encoding"] = "gzip"
+    smaller["Content-Encoding"] = encoding
+    # The tag tells as much, and every header travels with two dozen files.
+    del smaller["Last-Modified"]
     response.close()
     return smaller
 

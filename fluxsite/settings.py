@@ -11,7 +11,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from fluxsite import env, keys
+from fluxsite import assets, env, keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = re.search(r"^## (\S+)", (BASE_DIR / "CHANGELOG.md").read_text(), re.MULTILINE)[1]  # type: ignore[index]
@@ -120,11 +120,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # Styles and scripts need nothing of what follows.
+    "fluxsite.compression.middleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "fluxsite.middleware.request_id",
     "django.middleware.security.SecurityMiddleware",
     "fluxsite.middleware.content_security_policy",
-    "fluxsite.compression.middleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -338,11 +339,18 @@ USE_TZ = True
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
 
 # ---------------------------------------------------------------- static files
-STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_URL = assets.ROOT
+if not DEBUG:  # Else files change while we run.
+    _release = assets.release(STATICFILES_DIRS[0], packages=["django", "drf-spectacular-sidecar"])
+    STATIC_URL += f"{_release}/"
 # Served straight from where they lie: no collecting step between clone and page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_ADD_HEADERS_FUNCTION = assets.add_headers
+WHITENOISE_ALLOW_ALL_ORIGINS = False
+if not DEBUG:
+    WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/"
 
 # ---------------------------------------------------------------- logs
 LOGGING = {

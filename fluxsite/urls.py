@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from fluxsite import account
+from fluxsite import account, assets
 from fluxsite.health import healthz
 
 urlpatterns = [
@@ -29,6 +29,7 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/flux/", include("generation.api.urls")),
+    re_path(r"^static/(?:[0-9a-f]{8}/)?(?P<path>.*[^/])$", assets.of_another_release),
     path("", include("credits.urls")),
     path("", include("history.urls")),
     path("", include("generation.urls")),

@@ -6,10 +6,21 @@ let isHere = false;
 const pictureOf = (event) => event.target.closest?.("a[data-picture]");
 
 function fetchLightbox() {
-  coming ??= import("./lightbox.js").then(() => {
+  coming ??= Promise.all([import("./lightbox.js"), fetchStyles()]).then(() => {
     isHere = true;
   });
   return coming;
+}
+
+function fetchStyles() {
+  return new Promise((resolve, reject) => {
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = new URL("../css/lightbox.css", import.meta.url);
+    link.onload = resolve;
+    link.onerror = reject;
+    document.head.append(link);
+  });
 }
 
 for (const kind of ["pointerover", "focusin"]) {
