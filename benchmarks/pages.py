@@ -281,7 +281,27 @@ def open_studio(page: Page) -> None:
     page.wait_for_selector("[data-run][aria-disabled=false]")
 
 
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt), site(TASKS) as shown:
-        print(f"{shown.url}  Cookie: sessionid={shown.session}", flush=True)
+def show() -> None:
+    """Keep the site up, with a Chromium in which the member is logged in, for Lighthouse.
+
+    A header with the cookie would not do: Chromium sends it for the page, not for its pictures.
+    """
+    with (
+        site(TASKS) as here,
+        sync_playwright() as playwright,
+        tempfile.TemporaryDirectory() as profile,
+    ):
+        port = free_port()
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=chromium(),
+            args=["--no-sandbox", f"--remote-debugging-port={port}"],
+        )
+        context.add_cookies([{"name": "sessionid", "value": here.session, "url": here.url}])
+        print(f"{here.url} --port={port}", flush=True)
         signal.pause()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        show()

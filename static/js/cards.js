@@ -174,10 +174,13 @@ function take(card, newer) {
   return true;
 }
 
+/** Show how long a card has been at it, and how far it usually is by now. */
 function showSeconds() {
   for (const element of list.querySelectorAll("[data-since]")) {
-    const seconds = Math.floor(secondsSince(element.dataset.since));
-    element.textContent = list.dataset.seconds.replace("{n}", seconds);
+    const seconds = secondsSince(element.dataset.since);
+    element.textContent = list.dataset.seconds.replace("{n}", Math.floor(seconds));
+    const bar = element.closest(".is-running")?.querySelector(".pace");
+    if (bar) bar.value = Math.min(seconds, bar.max);
   }
 }
 
@@ -218,6 +221,17 @@ document.addEventListener("visibilitychange", () => (document.hidden ? plan() : 
 // Back from the browser's cache, the page may have slept through everything.
 addEventListener("pageshow", (event) => event.persisted && comeBack());
 
-setInterval(showSeconds, 500);
+// The header tells what is left and what runs: asked again when a card gets into another state.
+const states = () => liveCards().map((card) => card.id + card.dataset.state).join();
+let known = states();
+
+new MutationObserver(() => {
+  const now = states();
+  if (now === known) return;
+  known = now;
+  document.getElementById("status")?.dispatchEvent(new Event("moved"));
+}).observe(list, { childList: true, subtree: true });
+
+setInterval(showSeconds, 250);
 showSeconds();
 follow();

@@ -53,28 +53,40 @@ const UNITS = [
   ["day", 86400],
 ];
 
+// Made when first needed: each takes the browser milliseconds.
+const formats = {
+  relative: () => new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" }),
+  date: () => new Intl.DateTimeFormat(language, { month: "short", day: "numeric" }),
+  withYear: () => new Intl.DateTimeFormat(language, { dateStyle: "medium" }),
+  exact: () => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }),
+};
+const made = {};
+const format = (name) => (made[name] ??= formats[name]());
+
 /** Turn the server's times into the reader's: "5 minutes ago", "in 3 hours", or a date. */
 export function showTimes(root = document) {
-  const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
-  const date = new Intl.DateTimeFormat(language, { month: "short", day: "numeric" });
-  const withYear = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
-  const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
   for (const element of root.querySelectorAll("time[datetime]")) {
-    const moment = new Date(element.dateTime);
-    const ahead = (moment - Date.now()) / 1000;
-    const distance = Math.abs(ahead);
-    element.title = exact.format(moment);
-    if (distance >= 7 * 86400) {
-      const isThisYear = moment.getFullYear() === new Date().getFullYear();
-      element.textContent = (isThisYear ? date : withYear).format(moment);
-      continue;
-    }
-    const [unit, seconds] = UNITS.findLast(([, length]) => distance >= length) ?? ["second", 0];
-    element.textContent = seconds
-      ? relative.format(Math.trunc(ahead / seconds), unit)
-      : relative.format(0, "second");
+    element.textContent = inWords(new Date(element.dateTime));
   }
 }
+
+function inWords(moment) {
+  const ahead = (moment - Date.now()) / 1000;
+  const distance = Math.abs(ahead);
+  if (distance >= 7 * 86400) {
+    const isThisYear = moment.getFullYear() === new Date().getFullYear();
+    return format(isThisYear ? "date" : "withYear").format(moment);
+  }
+  const [unit, seconds] = UNITS.findLast(([, length]) => distance >= length) ?? ["second", 0];
+  return format("relative").format(seconds ? Math.trunc(ahead / seconds) : 0, unit);
+}
+
+// The exact time is for whoever points at it.
+document.addEventListener("pointerover", ({ target }) => {
+  if (target.matches("time[datetime]")) {
+    target.title = format("exact").format(new Date(target.dateTime));
+  }
+});
 
 /** Ask the site for a fragment. A session that has ended leads to the login page. */
 export async function fetchFragment(url, options = {}) {

@@ -1,4 +1,5 @@
-// On every page: menus that close, times in the reader's words, and a word when a request fails.
+// On every page: menus that close, buttons that copy, times in the reader's words, and a word when
+// a request fails.
 
 import { showTimes, toast } from "./dom.js";
 
@@ -21,6 +22,20 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   menu.open = false;
   menu.querySelector("summary").focus();
+});
+
+// Buttons that copy the text they carry.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    toast(button.dataset.copied, { seconds: 2 });
+  } catch {
+    // No clipboard without HTTPS: the text is marked, so that the keys for it work.
+    const code = button.parentElement.querySelector("code");
+    if (code) getSelection().selectAllChildren(code);
+  }
 });
 
 // The theme changes in place, so that nothing one was doing is lost; the cookie follows.

@@ -9,9 +9,6 @@ import "./viewer.js";
 import "./recent.js";
 import "./fill.js";
 import "./compare.js";
-import "./pace.js";
-import "./status.js";
-import "./copy.js";
 
 const opened = document.querySelector(".card.is-open");
 if (opened && !location.hash) opened.scrollIntoView({ block: "start" });

@@ -3,7 +3,7 @@
 import { announce } from "./dom.js";
 
 const secret = document.querySelector("[data-secret]");
-const button = document.querySelector("[data-copy]");
+const button = document.querySelector("[data-copy-secret]");
 
 history.replaceState(null, "", location.href);
 
