@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from functools import cached_property, lru_cache
 from urllib.parse import quote
 
@@ -86,7 +86,11 @@ class Entry:
 
     @property
     def tick_text(self) -> str:
-        return _("Select: %(prompt)s") % {"prompt": self.short_name}
+        return self.text_of_tick(self.short_name)
+
+    @staticmethod
+    def text_of_tick(name: str) -> str:
+        return _("Select: %(prompt)s") % {"prompt": name}
 
     @property
     def count(self) -> int:
@@ -106,7 +110,11 @@ class Entry:
 
     @property
     def day(self) -> str:
-        return _date(timezone.localtime(self.created_at).date(), get_language())
+        return self.day_for(timezone.get_current_timezone(), get_language())
+
+    def day_for(self, zone: tzinfo, language: str | None) -> str:
+        """Return its day as a reader of that zone and language writes it."""
+        return _date(self.created_at.astimezone(zone).date(), language)
 
 
 @lru_cache(maxsize=512)
@@ -124,22 +132,23 @@ def compose(rows: Iterable[ViewRow]) -> list[Entry]:
     """Return the entries of these rows, in one query for each source among them."""
     rows = list(rows)
     known = sources.load()
+    labels = {name: str(source.label) for name, source in known.items()}
     pictures = _pictures(rows, known)
     return [
         Entry(
             source=row.source,
-            source_label=str(known[row.source].label),
+            source_label=labels[row.source],
             id=row.source_id,
             user_id=row.user_id,
             model=row.model,
-            model_name=known[row.source].model_name(row.model) or str(known[row.source].label),
+            model_name=known[row.source].model_name(row.model) or labels[row.source],
             prompt=row.prompt,
             image_url=row.image_url,
             status=row.status,
             created_at=row.created_at,
             is_favourite=row.is_favourite,
             pictures=pictures.get((row.source, row.source_id)) or _only_picture(row),
-            explained_at=known[row.source].explained_at(row.source_id),
+            explained_at=_explained_at(row, known),
         )
         for row in rows
         # A source no longer in the settings stays in the view until the next migrate.
@@ -158,6 +167,11 @@ def _pictures(
         for name in ids.keys() & known.keys()
         for entry_id, pictures in known[name].pictures(ids[name]).items()
     }
+
+
+def _explained_at(row: ViewRow, known: Mapping[str, sources.Source]) -> str:
+    # Nothing that is finished needs it, and Django takes its time over an address.
+    return "" if row.status == "SUCCESS" else known[row.source].explained_at(row.source_id)
 
 
 def _only_picture(row: ViewRow) -> list[Picture]:

@@ -6,19 +6,22 @@ still works: its chip names it and its value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
 from django.db import connections, router
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language, pgettext
 from django.utils.translation import gettext as _
-from django.utils.translation import pgettext
 
+from fluxsite import stencils
 from history import sources
 from history.filters import Filters, Status
 from history.models import HistoryEntry
@@ -48,11 +51,20 @@ class Chip:
 
 @dataclass(frozen=True, kw_only=True)
 class FilterBar:
-    """`values` are the filters that are set, as they stand in the address."""
+    """What the bar shows. Two that are equal look the same to readers of one language.
+
+    `given` are the filters that are set, as they stand in the address, `used` the sources and
+    models to choose from, and `today` is that of the reader.
+    """
 
     filters: Filters
-    values: Mapping[str, str]
-    user: Any
+    given: tuple[tuple[str, str], ...]
+    used: frozenset[tuple[str, str]]
+    today: date
+
+    @cached_property
+    def values(self) -> Mapping[str, str]:
+        return dict(self.given)
 
     @cached_property
     def _page(self) -> str:
@@ -90,24 +102,11 @@ class FilterBar:
     @property
     def models(self) -> list[Choice]:
         """The models the member drew with lately, by name."""
-        names = {model: _model_name(model, source) for source, model in self._used() if model}
+        names = {model: _model_name(model, source) for source, model in self.used if model}
         if self.filters.model:
             names.setdefault(self.filters.model, _model_name(self.filters.model))
         ordered = sorted(names.items(), key=lambda item: item[1].casefold())
         return [self._option("model", value, label) for value, label in ordered]
-
-    def _used(self) -> set[tuple[str, str]]:
-        """Return the sources and models of the member's latest entries."""
-        # With what it is ordered by, or SQLite sorts all there are instead of merging. By hand,
-        # because Django takes longer to dress the rows than to show the rest of the page.
-        table = HistoryEntry._meta.db_table
-        sql = (
-            f"SELECT source, model, created_at, id FROM {table} WHERE user_id = %s"  # noqa: S608
-            " ORDER BY created_at DESC, id DESC LIMIT %s"
-        )
-        with connections[router.db_for_read(HistoryEntry)].cursor() as cursor:
-            cursor.execute(sql, [self.user.pk, LATEST])
-            return {row[:2] for row in cursor.fetchall()}
 
     @property
     def statuses(self) -> list[Choice]:
@@ -117,10 +116,9 @@ class FilterBar:
     @property
     def spans(self) -> list[Choice]:
         """The last days, in the reader's time zone."""
-        today = timezone.localdate()
         spans = [(_("Today"), 0), (_("Last 7 days"), 6), (_("Last 30 days"), 29)]
         return [
-            self._choice("since", (today - timedelta(days=days)).isoformat(), label, until="")
+            self._choice("since", (self.today - timedelta(days=days)).isoformat(), label, until="")
             for label, days in spans
         ]
 
@@ -143,14 +141,43 @@ class FilterBar:
         return f"{self._page}?{urlencode(values)}" if values else self._page
 
 
-def build(*, filters: Filters, params: Mapping[str, str], user: Any) -> FilterBar:
+def build(
+    *, filters: Filters, params: Mapping[str, str], used: Collection[tuple[str, str]] = ()
+) -> FilterBar:
     """Return the bar for the filters that were read from `params`."""
-    given = {field.name: params.get(field.name, "").strip() for field in fields(Filters)}
     return FilterBar(
         filters=filters,
-        values={name: given[name] for name in filters.active},
-        user=user,
+        given=tuple((name, params.get(name, "").strip()) for name in filters.active),
+        used=frozenset(used),
+        today=timezone.localdate(),
     )
+
+
+def used_by(user: Any) -> list[tuple[str, str]]:
+    """Return the sources and models of the member's latest entries. One query."""
+    # With what it is ordered by, or SQLite sorts all there are instead of merging. By hand,
+    # because Django takes longer to dress the rows than to show the rest of the page.
+    table = HistoryEntry._meta.db_table
+    sql = (
+        "SELECT DISTINCT source, model FROM"  # noqa: S608
+        f" (SELECT source, model, created_at, id FROM {table} WHERE user_id = %s"
+        " ORDER BY created_at DESC, id DESC LIMIT %s) AS latest"
+    )
+    with connections[router.db_for_read(HistoryEntry)].cursor() as cursor:
+        cursor.execute(sql, [user.pk, LATEST])
+        return list(cursor.fetchall())
+
+
+def html(bar: FilterBar, *, problems: Mapping[str, str]) -> SafeString:
+    """Return what the template makes of the bar, in the language of the reader."""
+    return _html(bar, tuple(problems.values()), get_language(), tuple(sources.load()))
+
+
+@stencils.kept
+def _html(
+    bar: FilterBar, problems: tuple[str, ...], _language: str | None, _sources: tuple[str, ...]
+) -> SafeString:
+    return render_to_string("history/_filters.html", {"bar": bar, "problems": problems})
 
 
 # ---------------------------------------------------------------- words

@@ -1,89 +1,86 @@
 """The items of the gallery, two dozen on every page.
 
-What one looks like stands in templates/history/_entry.html. Django's templates take longer
-over one than the database over all of them, so each shape of an item (a favourite with one
-picture, two pictures and no prompt, …) is rendered once for each language, with holes where its
-values go; what differs from item to item is then written into the holes.
+What one looks like stands in templates/history/_entry.html. Each shape of an item (a favourite
+with one picture, two pictures and no prompt, …) is a stencil (fluxsite/stencils.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
-from html import escape
 from typing import Any
 
 from django.template.loader import render_to_string
+from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 
+from fluxsite.stencils import Stencil, hole, kept
 from history.entries import Entry
+from history.sources import Picture
 
 TEMPLATE = "history/_entry.html"
-#: Stands around the name of a hole. No text has it: PostgreSQL refuses it, and so do we.
-_EDGE = "\0"
 
-_OF_ENTRY = (
-    *("key", "url", "short_name", "tick_text", "prompt", "source", "model_name", "moment", "day"),
-)
-_OF_PICTURE = ("id", "url", "width", "height", "thumb_320", "thumb_640")
+_OF_ENTRY = ("key", "url", "short_name", "prompt", "source", "model_name", "moment")
+_OF_PICTURE = ("id", "url", "width", "height")
 
 
 def items(entries: Iterable[Entry]) -> SafeString:
     """Return what the template makes of these entries, in the language of the reader."""
-    language = get_language() or ""
-    return mark_safe("\n".join(_item(entry, language) for entry in entries))  # noqa: S308
+    # Asked once: Django looks for them anew each time.
+    zone, language = timezone.get_current_timezone(), get_language() or ""
+    written = [
+        _stencil(_shape(entry), language).fill(
+            _texts(entry) | {"day": entry.day_for(zone, language)}
+        )
+        for entry in entries
+    ]
+    return mark_safe("".join(written))  # noqa: S308
 
 
-def _item(entry: Entry, language: str) -> str:
-    values = {name: escape(getattr(entry, name)) for name in _OF_ENTRY}
+def _texts(entry: Entry) -> dict[str, str]:
+    texts = {name: getattr(entry, name) for name in _OF_ENTRY}
     for at, picture in enumerate(entry.pictures):
         for name in _OF_PICTURE:
-            values[f"{at}.{name}"] = escape(str(getattr(picture, name)))
-    pieces = list(_pieces(_shape(entry), language))
-    pieces[1::2] = [values[name] for name in pieces[1::2]]
-    return "".join(pieces)
+            texts[f"{at}.{name}"] = str(getattr(picture, name))
+    return texts
 
 
 def _shape(entry: Entry) -> tuple[Any, ...]:
     """Return everything a template may ask that is no text of the entry's own."""
+    is_shown = entry.is_shown
     return (
         entry.is_favourite,
-        entry.is_shown,
-        "" if entry.is_shown else entry.state,
+        is_shown,
+        "" if is_shown else entry.state,
         bool(entry.url),
         bool(entry.prompt),
         tuple((p.is_nsfw, bool(p.id), bool(p.width and p.height)) for p in entry.pictures),
     )
 
 
-@lru_cache(maxsize=1024)
-def _pieces(shape: tuple[Any, ...], language: str) -> tuple[str, ...]:
-    """Return the item of a shape, cut at its holes: text, the name of a hole, text, and so on."""
+@kept
+def _stencil(shape: tuple[Any, ...], _language: str) -> Stencil:
     is_favourite, is_shown, state, has_url, has_prompt, pictures = shape
-    blanks = [
-        {
-            **{name: _hole(f"{at}.{name}") for name in _OF_PICTURE},
-            "is_nsfw": is_nsfw,
-            **({} if has_id else {"id": ""}),
-            **({} if has_size else {"width": None}),
-        }
-        for at, (is_nsfw, has_id, has_size) in enumerate(pictures)
-    ]
+    blanks = [_blank(at, *picture) for at, picture in enumerate(pictures)]
     blank = {
-        **{name: _hole(name) for name in _OF_ENTRY},
+        **{name: hole(name) for name in (*_OF_ENTRY, "day")},
         **({} if has_url else {"url": ""}),
         **({} if has_prompt else {"prompt": ""}),
         "is_favourite": is_favourite,
         "is_shown": is_shown,
         "state": state,
+        "tick_text": Entry.text_of_tick(hole("short_name")),
         "cover": blanks[0] if blanks else None,
         "others": blanks[1:],
         "count": len(pictures),
         "count_text": Entry.text_of_count(len(pictures)),
     }
-    return tuple(render_to_string(TEMPLATE, {"entry": blank}).split(_EDGE))
+    return Stencil(render_to_string(TEMPLATE, {"entry": blank}))
 
 
-def _hole(name: str) -> SafeString:
-    return mark_safe(f"{_EDGE}{name}{_EDGE}")  # noqa: S308
+def _blank(at: int, is_nsfw: bool, has_id: bool, has_size: bool) -> Picture:  # noqa: FBT001
+    """Return a picture whose values are holes, and whose other texts are made of them."""
+    holes: dict[str, Any] = {name: hole(f"{at}.{name}") for name in _OF_PICTURE}
+    missing: dict[str, Any] = {} if has_id else {"id": ""}
+    missing |= {} if has_size else {"width": None}
+    return Picture(**holes | missing, is_nsfw=is_nsfw, stored=True)

@@ -54,15 +54,21 @@ def page(request: HttpRequest) -> HttpResponse:
             asked=paging.Asked(limit=PAGE_SIZE, cursor=_cursor(request)),
         )
     entries = compose(found.rows)
+    is_piece = _wants_piece(request) and "cursor" in request.GET
+    bar = filter_bar.build(
+        filters=filters,
+        params=request.GET,
+        used=() if is_piece else filter_bar.used_by(request.user),
+    )
     context = {
         "entries": entries,
         "items": gallery.items(entries),
         "next_cursor": found.next_cursor,
-        "bar": filter_bar.build(filters=filters, params=request.GET, user=request.user),
+        "bar": bar,
+        "filters": "" if is_piece else filter_bar.html(bar, problems=problems),
         "problems": problems,
         "max_at_once": MAX_AT_ONCE,
     }
-    is_piece = _wants_piece(request) and "cursor" in request.GET
     template = "history/_entries.html" if is_piece else "history/page.html"
     return _varying(render(request, template, context, status=400 if problems else 200))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from fluxsite import themes
@@ -25,16 +26,17 @@ def theme(context: dict[str, Any]) -> str:
     return "" if chosen == themes.SYSTEM else chosen
 
 
-@register.inclusion_tag("_theme.html", takes_context=True)
-def theme_switch(context: dict[str, Any]) -> dict[str, Any]:
-    """Offer the three themes; the chosen one is marked."""
-    request = context.get("request")
-    chosen = themes.chosen(request)
-    return {
-        "options": [
-            {"value": value, "label": label, "icon": icon, "is_chosen": value == chosen}
-            for value, (label, icon) in _WORDS.items()
-        ],
-        "next": request.get_full_path() if request else "/",
-        "csrf_token": context.get("csrf_token", ""),
-    }
+@register.simple_tag
+def theme_options(chosen: str) -> list[dict[str, Any]]:
+    """Return the three themes; the chosen one, as `theme` returns it, is marked."""
+    chosen = chosen or themes.SYSTEM
+    return [
+        {"value": value, "label": label, "icon": icon, "is_chosen": value == chosen}
+        for value, (label, icon) in _WORDS.items()
+    ]
+
+
+@register.simple_tag
+def languages() -> list[tuple[str, str]]:
+    """Return the code of each language and how it calls itself."""
+    return list(settings.LANGUAGES)

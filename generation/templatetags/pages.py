@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 from django import template
-from django.conf import settings
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.templatetags.static import static
@@ -17,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
+from fluxsite.stencils import Stencil, hole, kept
 from generation import channel, errors
 
 register = template.Library()
@@ -47,19 +47,41 @@ def request_channel(request: HttpRequest) -> channel.Channel:
     return known
 
 
+class Differing(str):
+    """A text that is another one on each page, see `fixed`."""
+
+    __slots__ = ()
+
+
+@register.filter
+def differs(value: Any) -> Differing:
+    """Mark a value of `fixed` that is another one on each page."""
+    return Differing(value)
+
+
 @register.simple_tag
 def fixed(template_name: str, **values: str | bool) -> SafeString:
-    """Include what looks the same to everybody who reads the same language: no request, no
-    member, no token in it. A process renders it once, as a page is mostly such parts and
-    Django's templates take longer over them than the database over the rest."""
-    if settings.DEBUG:
-        return _rendered.__wrapped__(template_name, "", frozenset(values.items()))
-    return _rendered(template_name, get_language() or "", frozenset(values.items()))
+    """Include what looks the same to everybody who reads the same language: no request and no
+    member in it. A process renders it once, as a page is mostly such parts and Django's
+    templates take longer over them than the database over the rest.
+
+    Values are part of that; but for texts that go through `differs`, such as a token, which are
+    only filled in: there the template says `{{ name }}` and no more.
+    """
+    texts = {name: value for name, value in values.items() if isinstance(value, Differing)}
+    shape = frozenset((name, value) for name, value in values.items() if name not in texts)
+    return _stencil(template_name, get_language() or "", shape, tuple(texts)).fill(texts)
 
 
-@lru_cache(maxsize=256)
-def _rendered(template_name: str, _language: str, values: frozenset[tuple[str, Any]]) -> SafeString:
-    return render_to_string(template_name, dict(values))
+@kept
+def _stencil(
+    template_name: str,
+    _language: str,
+    shape: frozenset[tuple[str, Any]],
+    differing: tuple[str, ...],
+) -> Stencil:
+    holes = {name: hole(name) for name in differing}
+    return Stencil(render_to_string(template_name, {**dict(shape), **holes}))
 
 
 @register.simple_tag
@@ -73,30 +95,41 @@ def icon(name: str) -> SafeString:
     )
 
 
-@register.inclusion_tag("_channel_badge.html", takes_context=True)
-def channel_badge(context: dict[str, Any]) -> dict[str, Any]:
+@register.simple_tag(takes_context=True)
+def section(context: dict[str, Any]) -> str:
+    """Return which of the places in the header this page is: `studio`, `history` or none."""
+    match = getattr(context.get("request"), "resolver_match", None)
+    if match is None:
+        return ""
+    if match.view_name == "generation:studio":
+        return "studio"
+    return "history" if match.namespace == "history" else ""
+
+
+@register.simple_tag(takes_context=True)
+def channel_badge(context: dict[str, Any]) -> str:
     """Say that the built-in sandbox draws, as long as it does."""
     request = context["request"]
     if not _is_member(request) or request_channel(request).mode != "sandbox":
-        return {}
-    return {"is_sandbox": True, "admin_url": _config_url(request)}
+        return ""
+    return fixed("_channel_badge.html", admin_url=_config_url(request))
 
 
-@register.inclusion_tag("_channel_notice.html", takes_context=True)
-def channel_notice(context: dict[str, Any]) -> dict[str, Any]:
+@register.simple_tag(takes_context=True)
+def channel_notice(context: dict[str, Any]) -> str:
     """Say plainly when nothing can be drawn, and who can change that."""
     request = context["request"]
     if not _is_member(request):
-        return {}
+        return ""
     state = request_channel(request)
     is_staff = request.user.is_staff
     if state.is_refused:
         text = _refusal_for_staff(state) if is_staff else _refusal_for_members()
     elif state.mode in _NOTICES:
-        text = _NOTICES[state.mode][is_staff]
+        text = str(_NOTICES[state.mode][is_staff])
     else:
-        return {}
-    return {"text": text, "admin_url": _config_url(request)}
+        return ""
+    return fixed("_channel_notice.html", text=Differing(text), admin_url=_config_url(request))
 
 
 @register.inclusion_tag("_channel_warning.html", takes_context=True)

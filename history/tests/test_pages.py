@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from fluxsite.paging import Cursor
 from history import search, sources
@@ -166,6 +167,30 @@ def test_models_to_choose_from_are_those_one_drew_with(member, bob):
         ("FLUX.2 pro", True),
         ("jimeng-4.0", False),
     ]
+
+
+def test_each_member_has_models_of_ones_own_to_choose_from(member, client, alice, bob):
+    rows.task("midjourney", alice)
+    rows.task("jimeng", bob)
+    option = '<option value="%s" >'
+    of_alice = member.get("/history").content.decode()
+    client.force_login(bob)
+
+    of_bob = client.get("/history").content.decode()
+
+    assert (option % "midjourney" in of_alice, option % "jimeng-4.0" in of_alice) == (True, False)
+    assert (option % "midjourney" in of_bob, option % "jimeng-4.0" in of_bob) == (False, True)
+
+
+def test_the_days_to_choose_from_are_those_of_the_reader(member, settings):
+    # 25 hours apart: it is never the same day there.
+    settings.TIME_ZONE = "Pacific/Kiritimati"
+    ahead, first = timezone.localdate(), member.get("/history").content.decode()
+    settings.TIME_ZONE = "Pacific/Niue"
+    behind, second = timezone.localdate(), member.get("/history").content.decode()
+
+    assert (f'?since={ahead}"' in first, f'?since={ahead}"' in second) == (True, False)
+    assert (f'?since={behind}"' in second) is True
 
 
 @pytest.mark.usefixtures("several")

