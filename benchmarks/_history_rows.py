@@ -37,6 +37,7 @@ from fluxsite.paging import Asked, Cursor
 from generation.models import FluxTask, JimengTask, MidjourneyTask, TaskImage
 from history import filters, search
 from history.filters import Filters
+from history.models import HistoryEntry
 
 MEMBERS = 1000
 POOL = 20_000
@@ -326,7 +327,7 @@ def facets_of(source: str, model: str) -> list[str]:
 
 def make_pictures(heavy: User) -> None:
     """A picture for each entry of the first pages."""
-    newest = filters.entries_of(user=heavy, filters=Filters()).order_by("-created_at", "-source_id")
+    newest = filters.entries_of(user=heavy, filters=Filters()).newest(limit=100)
     TaskImage.objects.bulk_create(
         TaskImage(
             user=heavy,
@@ -338,7 +339,7 @@ def make_pictures(heavy: User) -> None:
             storage_key=f"generated/{row.source_id}/0.png",
             stored_at=row.created_at,
         )
-        for row in newest[:100]
+        for row in newest
     )
 
 
@@ -407,7 +408,7 @@ def pages(heavy: User, staff: User) -> dict[str, Any]:
 
 def deep_cursor(heavy: User) -> Cursor:
     """Return the cursor of page 10,000, or of the last one but a few."""
-    entries = filters.entries_of(user=heavy, filters=Filters())
+    entries = HistoryEntry.objects.for_user(heavy)
     place = min(PAGE * 9999, int(entries.count() * 0.95))
     row = entries.order_by("-created_at", "-source_id")[place]
     return Cursor(created_at=row.created_at, id=row.source_id)

@@ -39,6 +39,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _MAX_CURSOR_LENGTH = 500
 
 M = TypeVar("M", bound=Model)
+R = TypeVar("R")
 
 
 # ---------------------------------------------------------------- cursor
@@ -130,11 +131,11 @@ def _too_deep() -> str:
 
 # ---------------------------------------------------------------- a page
 @dataclass(frozen=True, kw_only=True)
-class Page(Generic[M]):
+class Page(Generic[R]):
     """`next_cursor` is "" at the end of the list."""
 
     asked: Asked
-    rows: list[M]
+    rows: list[R]
     next_cursor: str
 
 
@@ -157,7 +158,7 @@ def first_row(asked: Asked) -> int:
     return (asked.page - 1) * asked.limit if asked.page is not None else 0
 
 
-def cut(found: list[M], *, asked: Asked, id_field: str = "id") -> Page[M]:
+def cut(found: list[R], *, asked: Asked, id_field: str = "id") -> Page[R]:
     """Return the page of rows that were found from its first one on, wherever they are from:
     its limit and one more, if there are so many."""
     shown = found[: asked.limit]
@@ -181,7 +182,7 @@ def _below(cursor: Cursor, id_field: Any) -> Q:
     )
 
 
-def answer(request: Request, *, page: Page[M], results: list[Any]) -> dict[str, Any]:
+def answer(request: Request, *, page: Page[R], results: list[Any]) -> dict[str, Any]:
     """Return the body of a list. Links keep the other parameters of the request.
 
     `next` goes by page for those who do, as far as pages reach, and by cursor for all

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from history import sources
 from history.models import ViewRow
+from history.rows import Row
 from history.sources import Picture
 
 #: What Django leaves as it is in an address.
@@ -128,7 +129,7 @@ def _date(day: date, _language: str | None) -> str:
     return formats.date_format(day, "SHORT_DATE_FORMAT")
 
 
-def compose(rows: Iterable[ViewRow]) -> list[Entry]:
+def compose(rows: Iterable[ViewRow | Row]) -> list[Entry]:
     """Return the entries of these rows, in one query for each source among them."""
     rows = list(rows)
     known = sources.load()
@@ -157,7 +158,7 @@ def compose(rows: Iterable[ViewRow]) -> list[Entry]:
 
 
 def _pictures(
-    rows: Sequence[ViewRow], known: Mapping[str, sources.Source]
+    rows: Sequence[ViewRow | Row], known: Mapping[str, sources.Source]
 ) -> Mapping[tuple[str, str], list[Picture]]:
     ids: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -169,12 +170,12 @@ def _pictures(
     }
 
 
-def _explained_at(row: ViewRow, known: Mapping[str, sources.Source]) -> str:
+def _explained_at(row: ViewRow | Row, known: Mapping[str, sources.Source]) -> str:
     # Nothing that is finished needs it, and Django takes its time over an address.
     return "" if row.status == "SUCCESS" else known[row.source].explained_at(row.source_id)
 
 
-def _only_picture(row: ViewRow) -> list[Picture]:
+def _only_picture(row: ViewRow | Row) -> list[Picture]:
     """A task that was imported may have no pictures on record, only the address of one."""
     if not row.image_url:
         return []

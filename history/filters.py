@@ -27,13 +27,8 @@ from rest_framework.exceptions import ValidationError
 
 from fluxsite import paging
 from history import search, sources
-from history.models import (
-    HistoryEntry,
-    HistoryEntryQuerySet,
-    HistoryFailure,
-    HistoryTask,
-    ViewRow,
-)
+from history.models import HistoryEntry, HistoryFailure, HistoryTask, ViewRow
+from history.rows import Row, Rows
 
 MAX_MODEL = 100
 #: What `member` says instead of a name.
@@ -104,11 +99,11 @@ def read(params: Mapping[str, str], *, reader: Any = None) -> Filters:
     return Filters(**values)
 
 
-def page_of(*, user: Any, filters: Filters, asked: paging.Asked) -> paging.Page[ViewRow]:
+def page_of(*, user: Any, filters: Filters, asked: paging.Asked) -> paging.Page[Row]:
     """Fetch a page of what passes the filters, in a query or two."""
     entries = entries_of(user=user, filters=filters)
     if not filters.text:
-        return paging.paginate(entries, asked=asked, id_field="source_id")
+        return entries.page(asked)
     query = search.parse(filters.text)
     # Only entries are in the index. What failed or was cancelled is seldom much.
     if not filters.shows_only_entries or _are_few(entries, filters):
@@ -123,17 +118,18 @@ def page_of(*, user: Any, filters: Filters, asked: paging.Asked) -> paging.Page[
     return search.paginate(_of_all(filters), query=query, scope=scope, asked=asked)
 
 
-def entries_of(*, user: Any, filters: Filters) -> HistoryEntryQuerySet:
+def entries_of(*, user: Any, filters: Filters) -> Rows:
     """Return what passes the filters, whatever its text: see `page_of`."""
     if filters.member == EVERYBODY:
         entries = _of_all(filters)
     else:
         view = _VIEWS.get(filters.status, HistoryEntry)
-        entries = _narrowed(view.objects.all(), filters).for_user(_member(user, filters))
+        entries = _narrowed(Rows(view), filters)
+        entries = entries.where("user_id = %s", _member(user, filters).pk)
     if filters.since:
-        entries = entries.filter(created_at__gte=_start_of(filters.since))
+        entries = entries.where("created_at >= %s", _start_of(filters.since))
     if filters.until:
-        entries = entries.filter(created_at__lt=_end_of(filters.until))
+        entries = entries.where("created_at < %s", _end_of(filters.until))
     return entries
 
 
@@ -144,30 +140,29 @@ _VIEWS: Mapping[str, type[ViewRow]] = {
 }
 
 
-def _of_all(filters: Filters) -> HistoryEntryQuerySet:
+def _of_all(filters: Filters) -> Rows:
     """Return what passes the filters, of all members and times."""
-    tasks = HistoryTask.objects.all()
-    return _narrowed(tasks.finished() if filters.shows_only_entries else tasks, filters)
+    tasks = Rows(HistoryTask)
+    if filters.shows_only_entries:
+        # As HistoryEntryQuerySet.finished says it, and why.
+        tasks = tasks.where("status = 'SUCCESS'").where("NOT (image_url = '')")
+    return _narrowed(tasks, filters)
 
 
-def _narrowed(entries: HistoryEntryQuerySet, filters: Filters) -> HistoryEntryQuerySet:
+def _narrowed(entries: Rows, filters: Filters) -> Rows:
     if filters.status in (Status.FAILED, Status.CANCELLED):
-        entries = entries.filter(status=filters.status)
+        entries = entries.where("status = %s", filters.status)
     if filters.source:
-        entries = entries.source(filters.source)
+        entries = entries.where("source = %s", filters.source)
     if filters.model:
-        entries = entries.filter(model=filters.model)
+        entries = entries.where("model = %s", filters.model)
     if filters.favourite:
-        entries = entries.filter(is_favourite=True)
+        entries = entries.where("is_favourite")
     return entries
 
 
-def _are_few(entries: HistoryEntryQuerySet, filters: Filters) -> bool:
-    if not filters.favourite:
-        return False
-    beyond = entries.order_by("-created_at", "-source_id")[FEW_FAVOURITES : FEW_FAVOURITES + 1]
-    # With what it is ordered by, or SQLite sorts instead of merging.
-    return not beyond.values_list("created_at", "source_id")
+def _are_few(entries: Rows, filters: Filters) -> bool:
+    return filters.favourite and not entries.newest(limit=1, after=FEW_FAVOURITES)
 
 
 def _member(user: Any, filters: Filters) -> Any:

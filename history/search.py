@@ -36,6 +36,7 @@ from django.db.utils import DEFAULT_DB_ALIAS
 
 from fluxsite import paging
 from history.models import HistoryTask, ViewRow
+from history.rows import Row, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -466,9 +467,7 @@ class Scope:
         return marked(self.user_id, [*query.tokens, *own])
 
 
-def paginate(
-    entries: Any, *, query: Query, scope: Scope, asked: paging.Asked
-) -> paging.Page[ViewRow]:
+def paginate(entries: Rows, *, query: Query, scope: Scope, asked: paging.Asked) -> paging.Page[Row]:
     """Fetch the page of what is found, newest first, in two queries and seldom more.
 
     `entries` are those that may be shown, of all members and times: they are asked for by
@@ -480,15 +479,15 @@ def paginate(
 
 
 def _newest(
-    entries: Any, *, query: Query, scope: Scope, cursor: paging.Cursor | None, wanted: int
-) -> list[ViewRow]:
-    using = entries.db
+    entries: Rows, *, query: Query, scope: Scope, cursor: paging.Cursor | None, wanted: int
+) -> list[Row]:
+    using = entries.using
     tokens = scope.tokens(query)
     low = _first_position(scope.since) if scope.since else -(1 << 62)
     high = _first_position(scope.until) if scope.until else 1 << 62
     if cursor is not None:
         high = min(high, _first_position(cursor.created_at) + _SLOTS)
-    found: list[ViewRow] = []
+    found: list[Row] = []
     most = min(wanted + _SPARE, _BATCH)
     while query.tokens:
         with connections[using].cursor() as db:
@@ -516,28 +515,26 @@ def _newest(
     return sorted(found, key=_place_in_list, reverse=True)[:wanted]
 
 
-def _place_in_list(row: ViewRow) -> tuple[datetime, str]:
+def _place_in_list(row: Row) -> tuple[datetime, str]:
     return row.created_at, row.source_id
 
 
-def _rows_at(places: Sequence[Place], entries: Any) -> list[ViewRow]:
+def _rows_at(places: Sequence[Place], entries: Rows) -> list[Row]:
     keys = {(place.position >> _SLOT_BITS, place.source, place.id) for place in places}
-    rows = entries.filter(source_id__in=[place.id for place in places]) if places else []
+    rows = entries.with_ids([place.id for place in places])
     # An entry whose time was changed has two places, the older one in vain.
     return [
         row for row in rows if (_milliseconds(row.created_at), row.source, row.source_id) in keys
     ]
 
 
-def walk(entries: Any, *, query: Query, asked: paging.Asked) -> paging.Page[ViewRow]:
+def walk(entries: Rows, *, query: Query, asked: paging.Asked) -> paging.Page[Row]:
     """Fetch the same page by reading through the entries: for where these are few."""
     wanted = paging.first_row(asked) + asked.limit + 1
-    found: list[ViewRow] = []
+    found: list[Row] = []
     cursor = asked.cursor
     while query.tokens and len(found) < wanted:
-        some = paging.paginate(
-            entries, asked=paging.Asked(limit=_BATCH, cursor=cursor), id_field="source_id"
-        )
+        some = entries.page(paging.Asked(limit=_BATCH, cursor=cursor))
         found += [row for row in some.rows if query.matches(row.prompt)]
         if not some.next_cursor:
             break

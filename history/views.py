@@ -31,7 +31,8 @@ from history import trash as trash_can
 from history.entries import compose
 from history.filters import Filters
 from history.marks import MAX_AT_ONCE, Name
-from history.models import Export, Feedback, HistoryEntry, ViewRow
+from history.models import Export, Feedback, HistoryEntry
+from history.rows import Row
 
 #: Fills rows of two, three, four and six.
 PAGE_SIZE = 24
@@ -45,7 +46,7 @@ ADDRESS_SECONDS = 600
 def page(request: HttpRequest) -> HttpResponse:
     """Show the gallery from the top or from `cursor`. htmx gets just the items."""
     filters, problems = _filters(request)
-    found: paging.Page[ViewRow]
+    found: paging.Page[Row]
     found = paging.Page(asked=paging.Asked(), rows=[], next_cursor="")
     if not problems:
         found = filtering.page_of(
