@@ -71,12 +71,12 @@ class FilterBar:
         return reverse("history:page")
 
     @property
-    def query(self) -> str:
-        return urlencode(self.values)
-
-    @property
     def here(self) -> str:
         return self._url(self.values)
+
+    def below(self, cursor: str) -> str:
+        """Return the address of what comes below a cursor, "" if nothing does."""
+        return self._url({**self.values, "cursor": cursor}) if cursor else ""
 
     @property
     def chips(self) -> list[Chip]:

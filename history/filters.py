@@ -129,7 +129,7 @@ def entries_of(*, user: Any, filters: Filters) -> Rows:
     if filters.since:
         entries = entries.where("created_at >= %s", _start_of(filters.since))
     if filters.until:
-        entries = entries.where("created_at < %s", _end_of(filters.until))
+        entries = entries.before(_end_of(filters.until))
     return entries
 
 

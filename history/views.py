@@ -65,6 +65,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "entries": entries,
         "items": gallery.items(entries),
         "next_cursor": found.next_cursor,
+        "older": bar.below(found.next_cursor),
         "bar": bar,
         "filters": "" if is_piece else filter_bar.html(bar, problems=problems),
         "problems": problems,

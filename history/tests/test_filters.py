@@ -94,6 +94,21 @@ def test_days_are_those_of_the_reader_and_both_are_included(alice):
     assert seen == ["5th late", "5th"]
 
 
+@pytest.mark.parametrize(
+    ("minutes", "expected"), [(9999, ["noon", "morning"]), (0, ["morning"]), (-9999, [])]
+)
+def test_a_place_in_the_list_and_the_last_day_hold_both(alice, minutes, expected):
+    for name, days in [("morning", -1), ("noon", 0), ("later", 1)]:
+        rows.task("flux", alice, id=name, minutes=1440 * days)
+    cursor = Cursor(created_at=rows.NOON + timedelta(minutes=minutes), id="a")
+
+    page = filters.page_of(
+        user=alice, filters=Filters(until=rows.NOON.date()), asked=Asked(cursor=cursor)
+    )
+
+    assert [row.source_id for row in page.rows] == expected
+
+
 def test_favourites_and_models_are_shown_alone(alice):
     rows.task("flux", alice, id="a", is_favourite=True, model="m1")
     rows.task("flux", alice, id="b", model="m2")

@@ -154,11 +154,12 @@ def test_a_page_of_one_source_is_read_without_a_sort(cast, asked):
 @pytest.mark.parametrize(
     ("chosen", "start"),
     [
-        ({}, "_history (user_id=? AND created_at<?)"),
-        ({"favourite": True}, "_favourites (user_id=? AND created_at<?)"),
-        ({"model": "m"}, "_model (user_id=? AND model=? AND created_at<?)"),
-        ({"status": "CANCELLED"}, "_failures (user_id=? AND status=? AND created_at<?)"),
-        ({"status": "ALL"}, "_user_id (user_id=? AND created_at<?)"),
+        ({}, "_history (user_id=? AND (created_at,id)<(?,?))"),
+        ({"until": rows.NOON.date()}, "_history (user_id=? AND (created_at,id)<(?,?))"),
+        ({"favourite": True}, "_favourites (user_id=? AND (created_at,id)<(?,?))"),
+        ({"model": "m"}, "_model (user_id=? AND model=? AND (created_at,id)<(?,?))"),
+        ({"status": "CANCELLED"}, "_failures (user_id=? AND status=? AND (created_at,id)<(?,?))"),
+        ({"status": "ALL"}, "_user_id (user_id=? AND (created_at,id)<(?,?))"),
     ],
     ids=str,
 )
