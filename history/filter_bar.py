@@ -170,14 +170,18 @@ def used_by(user: Any) -> list[tuple[str, str]]:
 
 def html(bar: FilterBar, *, problems: Mapping[str, str]) -> SafeString:
     """Return what the template makes of the bar, in the language of the reader."""
-    return _html(bar, tuple(problems.values()), get_language(), tuple(sources.load()))
+    # What is searched for is long and seldom asked again.
+    render = _html if bar.filters.text else _kept_html
+    return render(bar, tuple(problems.values()), get_language(), tuple(sources.load()))
 
 
-@stencils.kept
 def _html(
     bar: FilterBar, problems: tuple[str, ...], _language: str | None, _sources: tuple[str, ...]
 ) -> SafeString:
     return render_to_string("history/_filters.html", {"bar": bar, "problems": problems})
+
+
+_kept_html = stencils.kept(_html)
 
 
 # ---------------------------------------------------------------- words
