@@ -14,7 +14,16 @@ from django.utils.translation import gettext as _
 RETRY_AFTER_SECS = 300
 MAX_WORDS = 500
 #: The way in for staff, what watches the site, and the provider's calls, which come once.
-OPEN = ("/healthz", "/login", "/logout", "/admin/login/", "/language", "/theme", "/hooks/")
+OPEN = (
+    "/healthz",
+    "/readyz",
+    "/login",
+    "/logout",
+    "/admin/login/",
+    "/language",
+    "/theme",
+    "/hooks/",
+)
 
 
 def words() -> str | None:

@@ -6,10 +6,11 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from fluxsite import account, assets
-from fluxsite.health import healthz
+from fluxsite.health import healthz, readyz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
     path("login", account.Login.as_view(), name="login"),
     path("logout", LogoutView.as_view(), name="logout"),
     path("language", account.choose_language, name="set_language"),

@@ -164,6 +164,17 @@ def _lease_is_live(now: datetime) -> bool:
     return SweepLease.objects.filter(name=LEASE).exclude(_is_over(now)).exists()
 
 
+def last_swept_at(*, now: datetime) -> datetime | None:
+    """Return when a worker last held the lease, `now` while one does, None if none ever did.
+
+    The schedule has a worker sweep every minute, work or not, so this is also the sign of life
+    of the workers.
+    """
+    for expires_at in SweepLease.objects.filter(name=LEASE).values_list("expires_at", flat=True):
+        return min(now, expires_at)
+    return None
+
+
 def _take_lease(holder: str) -> bool:
     now = timezone.now()
     free = _is_over(now) | Q(holder=holder)

@@ -93,6 +93,10 @@ def test_the_way_in_and_the_watchman_stay(client, db, closed, path):
     assert client.get(path).status_code == 200
 
 
+def test_what_watches_the_site_is_told_the_truth_meanwhile(client, db, closed):
+    assert client.get("/readyz").json()["checks"]["workers"]["detail"] == "never seen"
+
+
 def test_the_words_in_the_file_are_what_members_read(client, alice, settings, tmp_path):
     settings.MAINTENANCE_FILE = tmp_path / "maintenance"
     settings.MAINTENANCE_FILE.write_text("Back at <14:00>.\n", encoding="utf-8")
