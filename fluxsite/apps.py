@@ -1,5 +1,11 @@
+from __future__ import annotations
+
+from typing import Any
+
 from django.apps import AppConfig
 from django.core import checks
+from django.db import connections
+from django.db.models.signals import post_migrate
 
 
 class FluxsiteConfig(AppConfig):
@@ -10,3 +16,25 @@ class FluxsiteConfig(AppConfig):
         from fluxsite.checks import TAG, check_storage
 
         checks.register(check_storage, TAG)
+        post_migrate.connect(prepare_schedules, sender=self)
+
+
+def prepare_schedules(*, using: str, **kwargs: Any) -> None:
+    """After every migrate: the schedules by which the site counts what every hour brought."""
+    from django_q.models import Schedule
+
+    # A migration back to an older state leaves no table to write to.
+    if Schedule._meta.db_table not in connections[using].introspection.table_names():
+        return
+    Schedule.objects.get_or_create(
+        name="figures",
+        defaults={
+            "func": "fluxsite.operations.hours.roll_up",
+            "schedule_type": Schedule.MINUTES,
+            "minutes": 1,
+        },
+    )
+    Schedule.objects.get_or_create(
+        name="figures_nightly",
+        defaults={"func": "fluxsite.operations.hours.nightly", "schedule_type": Schedule.DAILY},
+    )

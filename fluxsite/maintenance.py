@@ -15,14 +15,8 @@ RETRY_AFTER_SECS = 300
 MAX_WORDS = 500
 #: The way in for staff, what watches the site, and the provider's calls, which come once.
 OPEN = (
-    "/healthz",
-    "/readyz",
-    "/login",
-    "/logout",
-    "/admin/login/",
-    "/language",
-    "/theme",
-    "/hooks/",
+    *("/healthz", "/readyz", "/metrics"),
+    *("/login", "/logout", "/admin/login/", "/language", "/theme", "/hooks/"),
 )
 
 

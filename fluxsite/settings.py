@@ -41,7 +41,7 @@ HTTPS = env.flag("HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 # Load balancers and monitors ask over plain HTTP.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_PROXY_SSL_HEADER = (
     ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("BEHIND_PROXY", default=False) else None
@@ -352,6 +352,10 @@ WHITENOISE_ADD_HEADERS_FUNCTION = assets.add_headers
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 if not DEBUG:
     WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/"
+
+# ---------------------------------------------------------------- being watched
+# What Prometheus shows to read /metrics; staff who are signed in need none.
+METRICS_TOKEN = env.text("METRICS_TOKEN")
 
 # ---------------------------------------------------------------- logs
 LOGGING = {

@@ -16,6 +16,7 @@ for _name in (
     *("COS_SECRET_ID", "COS_SECRET_KEY", "COS_TOKEN", "COS_URL_HOURS"),
     *("INPUT_TRANSPORT", "MEDIA_PROXY", "MEDIA_X_ACCEL"),
     *("EMAIL_URL", "EMAIL_FROM", "MAINTENANCE"),
+    *("METRICS_TOKEN", "LOG_FORMAT", "SENTRY_DSN", "ALERT_EMAILS"),
     *("CLAMAV", "UPLOAD_QUOTA_MB", "UPLOADS_PER_HOUR"),
 ):
     os.environ.pop(_name, None)

@@ -7,10 +7,12 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from fluxsite import account, assets
 from fluxsite.health import healthz, readyz
+from fluxsite.operations import views as operations
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", operations.metrics, name="metrics"),
     path("login", account.Login.as_view(), name="login"),
     path("logout", LogoutView.as_view(), name="logout"),
     path("language", account.choose_language, name="set_language"),

@@ -381,6 +381,12 @@ class FluxTask(ImageTask):
                 condition=Q(next_action_at__isnull=False),
                 name="idx_flux_tasks_due",
             ),
+            # What an hour brought is counted by when its tasks ended.
+            models.Index(
+                fields=["completed_at"],
+                condition=Q(completed_at__isnull=False),
+                name="idx_flux_tasks_ended",
+            ),
         ]
         constraints: ClassVar = [
             _imported_once("flux_tasks"),

@@ -71,6 +71,11 @@ def resolve(reports: Any, *, by: Any) -> int:
     )
 
 
+def open_reports() -> int:
+    """Count the reports that wait for staff, from an index. One query."""
+    return Feedback.objects.exclude(reason="").filter(resolved_at=None).count()
+
+
 def satisfaction(*, since: datetime) -> Satisfaction:
     """Count votes since a moment, and all reports that are open. One query."""
     recent = Q(updated_at__gte=since)

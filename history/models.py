@@ -143,6 +143,11 @@ class Feedback(models.Model):
         ordering: ClassVar = ["-updated_at", "-id"]
         indexes: ClassVar = [
             models.Index(fields=["-updated_at", "-id"], name="idx_history_feedback_newest"),
+            models.Index(
+                fields=["reported_at"],
+                condition=models.Q(resolved_at__isnull=True) & ~models.Q(reason=""),
+                name="idx_history_feedback_open",
+            ),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(
