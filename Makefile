@@ -18,11 +18,12 @@ coverage:  ## the whole suite with branch coverage; the report is htmlcov/index.
 	.venv/bin/python -m coverage html
 	.venv/bin/python -m coverage report
 
-# Needs uv. requirements.txt comes first: the other two are held to its versions.
+# Needs uv. requirements.txt comes first: the others are held to its versions.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
 lock:      ## pin the newest versions that requirements*.in allow
 	$(LOCK) --upgrade requirements.in -o requirements.txt
 	$(LOCK) --upgrade requirements-scale.in -o requirements-scale.txt
+	$(LOCK) --upgrade requirements-sentry.in -o requirements-sentry.txt
 	$(LOCK) --upgrade requirements-dev.in -o requirements-dev.txt

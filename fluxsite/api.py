@@ -25,7 +25,7 @@ from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from fluxsite.middleware import current_request_id
+from fluxsite import request_ids
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def error_body(
     body: dict[str, Any] = {"code": code, "detail": detail}
     if errors:
         body["errors"] = dict(errors)
-    body["request_id"] = current_request_id()
+    body["request_id"] = request_ids.current()
     return body
 
 
@@ -178,5 +178,5 @@ def server_error(request: HttpRequest) -> HttpResponse:
             status_code=status.HTTP_500_INTERNAL_SERVER_ERROR,
         )
     # No context processors: whatever went wrong may go wrong in them as well.
-    context = {"request": request, "request_id": current_request_id()}
+    context = {"request": request, "request_id": request_ids.current()}
     return HttpResponse(render_to_string("500.html", context), status=500)

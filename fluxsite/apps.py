@@ -3,9 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core import checks
 from django.db import connections
 from django.db.models.signals import post_migrate
+
+from fluxsite import request_ids
 
 
 class FluxsiteConfig(AppConfig):
@@ -13,9 +16,17 @@ class FluxsiteConfig(AppConfig):
     verbose_name = "Fluxsite"
 
     def ready(self) -> None:
+        from django_q.signals import pre_enqueue, pre_execute
+
         from fluxsite.checks import TAG, check_storage
 
         checks.register(check_storage, TAG)
+        pre_enqueue.connect(request_ids.send_along)
+        pre_execute.connect(request_ids.take_over)
+        if settings.SENTRY_DSN:
+            from fluxsite import sentry
+
+            sentry.start()
         post_migrate.connect(prepare_schedules, sender=self)
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from collections.abc import Callable
-from contextvars import ContextVar
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-_current: ContextVar[str] = ContextVar("request_id", default="-")
+from fluxsite import request_ids
 
 Handler = Callable[[HttpRequest], HttpResponse]
-
-
-def current_request_id() -> str:
-    return _current.get()
 
 
 def request_id(get_response: Handler) -> Handler:
@@ -29,13 +23,10 @@ def request_id(get_response: Handler) -> Handler:
     def middleware(request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-ID", "")
         name = given if re.fullmatch(r"[\w.-]{8,64}", given, re.ASCII) else secrets.token_hex(8)
-        token = _current.set(name)
-        try:
+        with request_ids.named(name):
             response = get_response(request)
             response["X-Request-ID"] = name
             return response
-        finally:
-            _current.reset(token)
 
     return middleware
 
@@ -57,11 +48,3 @@ def content_security_policy(get_response: Handler) -> Handler:
         return response
 
     return middleware
-
-
-class RequestIdFilter(logging.Filter):
-    """Give every log record the name of the request it belongs to, `-` outside of one."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = current_request_id()
-        return True

@@ -357,19 +357,26 @@ if not DEBUG:
 # What Prometheus shows to read /metrics; staff who are signed in need none.
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 
+# Where errors are reported to; needs requirements-sentry.txt.
+SENTRY_DSN = env.text("SENTRY_DSN")
+
 # ---------------------------------------------------------------- logs
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "fluxsite.middleware.RequestIdFilter"}},
+    "filters": {"request_id": {"()": "fluxsite.logs.RequestIdFilter"}},
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+        "chosen": {
+            "()": {"line": "fluxsite.logs.Line", "json": "fluxsite.logs.Json"}[
+                env.choice("LOG_FORMAT", "line", among=("line", "json"))
+            ]
+        }
     },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
             "filters": ["request_id"],
-            "formatter": "line",
+            "formatter": "chosen",
         }
     },
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO").upper()},

@@ -280,7 +280,7 @@ class FluxTaskAdmin(ReadOnlyAdmin):
         "model",
         ("error_code", ErrorCodeFilter),
     ]
-    search_fields = ["=id", "=request_id", "user__username", "prompt"]
+    search_fields = ["=id", "=request_id", "=web_request_id", "user__username", "prompt"]
     date_hierarchy = "created_at"
     readonly_fields = ["next_step", "pictures"]
     inlines = [TaskInputInline]

@@ -39,6 +39,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from credits import budgets, ledger, pricing
+from fluxsite import request_ids
 from generation import catalogue, channel, fetching, storage, transport
 from generation.ids import new_id
 from generation.models import (
@@ -353,6 +354,7 @@ def _new_task(
         retry_of=retry_of,
         comparison=comparison,
         comparison_position=position,
+        web_request_id=request_ids.to_keep(),
         created_at=now,
         next_action_at=now,
     )
@@ -1091,6 +1093,14 @@ def _task_of(image: TaskImage) -> QuerySet[Any, Any]:
 def is_imported(*, image: TaskImage) -> bool:
     """Tell whether a picture was brought over from another site. One query."""
     return _task_of(image).exclude(origin="").exists()
+
+
+def asked_for_by(*, image: TaskImage) -> str | None:
+    """Return the name of the web request that a picture was asked for by. One query."""
+    if image.source != TaskImage.Source.FLUX:
+        return None
+    names = FluxTask.objects.filter(pk=image.task_id).values_list("web_request_id", flat=True)
+    return names.first()
 
 
 def _ask_for_new_address(image: TaskImage, provider: Provider) -> None:

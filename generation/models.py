@@ -18,6 +18,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from fluxsite import request_ids
 from generation import catalogue, fields
 from generation.ids import new_id
 
@@ -332,6 +333,15 @@ class FluxTask(ImageTask):
         blank=True,
         default="",
         help_text=_("How its reference pictures were sent last: as addresses or as data."),
+    )
+
+    # The name of the web request that asked for it: what workers log of it bears that name. NULL
+    # for the same reason as above, and for what no request asked for.
+    web_request_id = models.CharField(  # noqa: DJ001
+        max_length=request_ids.MAX_LENGTH,
+        null=True,
+        blank=True,
+        help_text=_("The X-Request-ID under which it was asked for; the log has it."),
     )
 
     idempotency_key = models.CharField(max_length=255, blank=True, default="")

@@ -42,6 +42,7 @@ from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from fluxsite import request_ids
 from generation import channel, lifecycle, webhook_address
 from generation.ids import new_token
 from generation.models import FluxConfig, FluxTask, SweepLease, TaskImage
@@ -205,7 +206,8 @@ def sweep(window: float = WINDOW_SECONDS, idle: float = IDLE_SECONDS) -> None:
     if not _take_lease(holder):
         return
     run = _Sweep(holder=holder)
-    with _ending_gently(run):
+    # Woken for one request, it works for all.
+    with request_ids.named(None), _ending_gently(run):
         try:
             run.until(time.monotonic() + window, idle=idle)
             # Handed over before the last submits have come back: a slow one holds up nobody.
@@ -427,7 +429,8 @@ class _Sweep:
 
     def _ask(self, task: FluxTask, record: _Recorder, ask: Callable[[], Any]) -> None:
         try:
-            outcome = ask()
+            with request_ids.named(task.web_request_id):
+                outcome = ask()
         except Exception as error:  # noqa: BLE001 - passed on to the thread that writes it down
             outcome = error
         self._back.put((task, record, outcome))
@@ -446,6 +449,10 @@ class _Sweep:
             self._write_down(back)
 
     def _write_down(self, back: _Back) -> None:
+        with request_ids.named(back[0].web_request_id):
+            self._record(back)
+
+    def _record(self, back: _Back) -> None:
         task, record, outcome = back
         try:
             if isinstance(outcome, Exception) and not isinstance(outcome, ProviderFailure):
@@ -642,8 +649,12 @@ def _announce_pictures(now: datetime) -> None:
 def store(image_id: str) -> None:
     """Copy one picture into our storage."""
     image = TaskImage.objects.filter(pk=image_id, stored_at=None).first()
-    if image is None:
-        return
+    if image is not None:
+        with request_ids.named(lifecycle.asked_for_by(image=image)):
+            _store(image)
+
+
+def _store(image: TaskImage) -> None:
     state = channel.current()
     now = timezone.now()
     if lifecycle.is_imported(image=image):

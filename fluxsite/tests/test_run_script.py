@@ -30,6 +30,7 @@ def make_checkout(directory: Path) -> Path:
     (directory / "manage.py").write_text(REPORT)
     (directory / "requirements.txt").write_text("# nothing\n")
     (directory / "requirements-scale.txt").write_text("# nothing\n")
+    (directory / "requirements-sentry.txt").write_text("# nothing\n")
     return directory
 
 
@@ -127,6 +128,13 @@ def test_a_site_on_postgresql_gets_its_driver(checkout):
     done = run(checkout, "manage", "x", DATABASE_URL="postgres://localhost/fluxsite")
 
     assert "Installing requirements-scale.txt" in done.stderr
+
+
+def test_a_site_that_reports_to_sentry_gets_its_client(checkout):
+    done = run(checkout, "manage", "x", SENTRY_DSN="https://key@sentry.example.org/1")
+
+    assert "Installing requirements-sentry.txt" in done.stderr
+    assert "requirements-scale.txt" not in done.stderr
 
 
 def test_a_failed_installation_says_so_and_is_tried_again(checkout):

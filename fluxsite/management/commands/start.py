@@ -126,7 +126,7 @@ class Site:
             *("--worker-class", "gthread", "--preload", "--no-control-socket"),
             *("--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS)),
             *("--timeout", "60", "--graceful-timeout", "5", "--keep-alive", "15"),
-            *("--log-level", "warning"),
+            *("--log-level", "warning", "--logger-class", "fluxsite.gunicorn_logs.Logger"),
         ]
         self.supervisor = Supervisor(
             [
