@@ -19,10 +19,14 @@ from django.db.models import (
     Sum,
 )
 from django.db.models.functions import Coalesce, Substr
+from django.dispatch import Signal
 
 from credits.models import Account, LedgerEntry, RedeemCode
 
 logger = logging.getLogger(__name__)
+
+#: Sent after a check of everything, with `differences`: a list, empty when all is right.
+checked = Signal()
 
 Kind = LedgerEntry.Kind
 
@@ -47,8 +51,15 @@ def check() -> list[Difference]:
 
 def nightly() -> None:
     """Check, for a schedule: says each difference in the log, as an error."""
-    for difference in check():
+    differences = check()
+    for difference in differences:
         logger.error("ledger: %s", difference)
+    announce(differences)
+
+
+def announce(differences: list[Difference]) -> None:
+    """Let whoever wants to know hear what a check of everything brought."""
+    checked.send_robust(sender=Difference, differences=differences)
 
 
 def _accounts() -> list[Difference]:

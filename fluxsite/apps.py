@@ -18,9 +18,12 @@ class FluxsiteConfig(AppConfig):
     def ready(self) -> None:
         from django_q.signals import pre_enqueue, pre_execute
 
+        from credits import audit
         from fluxsite.checks import TAG, check_storage
+        from fluxsite.operations import incidents
 
         checks.register(check_storage, TAG)
+        audit.checked.connect(incidents.hear_of_ledger)
         pre_enqueue.connect(request_ids.send_along)
         pre_execute.connect(request_ids.take_over)
         if settings.SENTRY_DSN:
@@ -31,7 +34,8 @@ class FluxsiteConfig(AppConfig):
 
 
 def prepare_schedules(*, using: str, **kwargs: Any) -> None:
-    """After every migrate: the schedules by which the site counts what every hour brought."""
+    """After every migrate: the schedules by which the site counts what every hour brought
+    and sees whether it is well."""
     from django_q.models import Schedule
 
     # A migration back to an older state leaves no table to write to.
@@ -48,4 +52,12 @@ def prepare_schedules(*, using: str, **kwargs: Any) -> None:
     Schedule.objects.get_or_create(
         name="figures_nightly",
         defaults={"func": "fluxsite.operations.hours.nightly", "schedule_type": Schedule.DAILY},
+    )
+    Schedule.objects.get_or_create(
+        name="watch",
+        defaults={
+            "func": "fluxsite.operations.incidents.watch",
+            "schedule_type": Schedule.MINUTES,
+            "minutes": 1,
+        },
     )

@@ -154,3 +154,34 @@ class HourlyFigure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.begins_at:%Y-%m-%d %H} {self.name} {self.model} {self.key}: {self.value}"
+
+
+class Incident(models.Model):
+    """Something staff are told of by mail, once when it begins and once when it is over: a row
+    for each kind, written by operations/incidents.py alone.
+
+    `told` is what staff know: that it is open, or that it is not. While that differs from
+    `is_open` a mail is due; whoever holds the lease sends it.
+    """
+
+    class Kind(models.TextChoices):
+        BREAKER = "breaker", _("The provider refuses this site")
+        QUEUE = "queue", _("Tasks are stuck")
+        STORAGE = "storage", _("Pictures cannot be stored")
+        LEDGER = "ledger", _("The ledger does not add up")
+
+    kind = models.CharField(primary_key=True, max_length=20, choices=Kind.choices)
+    is_open = models.BooleanField(default=False)
+    told = models.BooleanField(default=False)
+    detail = models.TextField(blank=True, default="")
+    opened_at = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+    lease_until = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "incidents"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.kind

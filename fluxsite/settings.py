@@ -85,7 +85,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 # ---------------------------------------------------------------- mail
-# Only for those who forgot their password; without it an administrator sets a new one.
+# For those who forgot their password, and for staff when something is wrong with the site.
 _mail = env.email("EMAIL_URL")
 EMAIL_HOST = _mail.get("EMAIL_HOST") or ""
 EMAIL_PORT = _mail.get("EMAIL_PORT") or 25
@@ -357,6 +357,8 @@ if not DEBUG:
 # What Prometheus shows to read /metrics; staff who are signed in need none.
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 
+# Who is told by mail when something is wrong; nobody named: all staff who have an address.
+ALERT_EMAILS = env.words("ALERT_EMAILS")
 # Where errors are reported to; needs requirements-sentry.txt.
 SENTRY_DSN = env.text("SENTRY_DSN")
 

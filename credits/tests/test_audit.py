@@ -125,7 +125,8 @@ def test_at_night_differences_are_errors_in_the_log(busy, caplog):
     spoil("UPDATE flux_credits SET credits_balance = 1 WHERE total_used = 0")
     audit.nightly()
 
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+    said = [record for record in caplog.records if record.name == "credits.audit"]
+    assert [(r.levelname, r.getMessage()) for r in said] == [
         ("ERROR", "ledger: bob: balance is 1, should be 0")
     ]
 
@@ -133,3 +134,20 @@ def test_at_night_differences_are_errors_in_the_log(busy, caplog):
 def test_the_audit_costs_the_same_for_many_accounts(busy, django_assert_num_queries):
     with django_assert_num_queries(4):
         audit.check()
+
+
+def test_whoever_wants_to_know_hears_of_every_check(busy):
+    heard = []
+
+    def hear(*, differences, **_signal):
+        heard.append([str(each) for each in differences])
+
+    audit.checked.connect(hear)
+    try:
+        audit.nightly()
+        spoil("UPDATE flux_credits SET credits_balance = 1 WHERE total_used = 0")
+        audit.nightly()
+    finally:
+        audit.checked.disconnect(hear)
+
+    assert heard == [[], ["bob: balance is 1, should be 0"]]

@@ -24,7 +24,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from fluxsite.operations import hours, probes
+from fluxsite.models import Incident
+from fluxsite.operations import hours, incidents, probes
 from generation import workload
 from generation.models import FluxTask
 from history import feedback
@@ -47,16 +48,18 @@ class _Figures:
     storage_bytes: int
     reports_open: int
     storage: probes.Check
+    incidents: list[Incident]
 
 
 def _read(*, now: datetime) -> _Figures:
-    """Read everything. Eight queries."""
+    """Read everything. Nine queries."""
     return _Figures(
         load=workload.measure(now=now),
         totals=hours.totals(),
         storage_bytes=hours.storage_bytes(),
         reports_open=feedback.open_reports(),
         storage=probes.check_storage(),
+        incidents=incidents.open_incidents(),
     )
 
 
@@ -131,6 +134,9 @@ def _now(figures: _Figures) -> Iterator[Metric]:
     yield one(
         "storage_bytes", "Taken by all pictures, as counted in the night.", figures.storage_bytes
     )
+    is_open = {(kind,): 0 for kind in Incident.Kind.values}
+    is_open |= {(incident.kind,): 1 for incident in figures.incidents}
+    yield _gauge("incident_open", "1 while staff are told of it by mail.", is_open.items(), "kind")
     yield one("reports_open", "Reports of members that wait for staff.", figures.reports_open)
 
 

@@ -9,7 +9,7 @@ from django.conf import settings as site
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from fluxsite.models import HourlyFigure
+from fluxsite.models import HourlyFigure, Incident
 from fluxsite.operations import hours, probes
 from generation import polling
 from generation.models import FluxConfig, StorageUse
@@ -122,6 +122,16 @@ def test_an_open_breaker_is_told(scrape, settings):
     assert scrape()["breaker_open",] == 1
 
 
+def test_what_staff_are_told_of_is_told_here_too(scrape):
+    Incident.objects.create(kind="storage", is_open=True, opened_at=timezone.now())
+    Incident.objects.create(kind="queue", is_open=False)
+
+    figures = scrape()
+
+    kinds = ("storage", "queue", "breaker", "ledger")
+    assert [figures["incident_open", kind] for kind in kinds] == [1, 0, 0, 0]
+
+
 def test_what_has_ended_is_summed_from_the_hours(scrape, alice):
     for seconds in (0.4, 3.0, 900.0):
         FluxTaskFactory(user=alice, succeeded=True, generation_time=seconds, cost_charged=5)
@@ -165,5 +175,5 @@ def test_it_takes_the_same_few_queries_whatever_there_is(
     FluxTaskFactory.create_batch(tasks, user=alice, succeeded=True)
     hours.roll_up()
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         scrape()

@@ -16,6 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         differences = audit.check()
+        audit.announce(differences)
         for difference in differences:
             self.stdout.write(str(difference))
         if differences:
