@@ -11,7 +11,7 @@ import json
 from django.conf import settings
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -36,7 +36,9 @@ def healthz(_request: HttpRequest) -> JsonResponse:
 @never_cache
 def readyz(_request: HttpRequest) -> HttpResponse:
     """Answer 200 when database, storage, workers and queue are well, else 503."""
-    checks = probes.check_all(now=timezone.now())
+    # For programs: the same whoever asks.
+    with translation.override("en"):
+        checks = probes.check_all(now=timezone.now())
     is_ready = all(check.is_well for check in checks)
     # For people as well: each check is one line.
     lines = ",\n".join(

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from fluxsite import account, assets
 from fluxsite.health import healthz, readyz
 from fluxsite.operations import views as operations
+from fluxsite.operations.dashboard import dashboard
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
@@ -28,6 +29,7 @@ urlpatterns = [
         account.NewPassword.as_view(),
         name="password_reset_confirm",
     ),
+    path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

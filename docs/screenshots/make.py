@@ -46,6 +46,7 @@ PAGES = {
 }
 STAFF_PAGES = {
     "admin": "/admin/",
+    "dashboard": "/admin/dashboard/",
     "admin-list": "/admin/generation/fluxtask/",
     "admin-form": "/admin/generation/fluxconfig/default/change/",
     "api-docs": "/api/docs",

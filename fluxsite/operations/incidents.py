@@ -56,8 +56,9 @@ class Observation:
 def watch(*, now: datetime | None = None) -> None:
     """Look at everything once, and tell staff what has changed."""
     now = now or timezone.now()
-    for observation in _look(now):
-        note(observation, now=now)
+    with translation.override(settings.LANGUAGE_CODE):
+        for observation in _look(now):
+            note(observation, now=now)
     tell(now=now)
 
 
@@ -76,8 +77,7 @@ def _look(now: datetime) -> Iterator[Observation]:
 
 def _breaker(load: workload.Workload) -> Observation:
     config = load.channel.config
-    with translation.override(settings.LANGUAGE_CODE):
-        cause = _(errors.explain(config.refusal_code).cause)
+    cause = _(errors.explain(config.refusal_code).cause)
     return Observation(
         kind=Kind.BREAKER,
         is_wrong=load.channel.is_refused,
@@ -149,7 +149,7 @@ def _recipients() -> list[str]:
 
 
 def _send(incident: Incident, recipients: list[str]) -> None:
-    context = {"incident": incident, "site": settings.PUBLIC_URL, "path": reverse("admin:index")}
+    context = {"incident": incident, "site": settings.PUBLIC_URL, "path": reverse("dashboard")}
     with translation.override(settings.LANGUAGE_CODE):
         subject = render_to_string("operations/incident_subject.txt", context).strip()
         text = render_to_string("operations/incident_mail.txt", context)

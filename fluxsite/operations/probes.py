@@ -22,6 +22,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import Error, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from generation import workload
 
@@ -36,12 +37,12 @@ DATABASE_SECONDS = 3
 WORKERS_SILENT_AFTER = timedelta(minutes=3)
 #: What is written to see whether the storage takes anything.
 FILE_NAME = "probe/ready.txt"
-_NOT_ASKED = "not asked: the database does not answer"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at. `said` is for people and holds no secret."""
+    """One thing that was looked at. `said` is for people, in the language of the moment, and
+    holds no secret."""
 
     name: str
     is_well: bool
@@ -59,10 +60,11 @@ def check_all(*, now: datetime) -> list[Check]:
         logger.error("the database does not answer: %s", error)  # noqa: TRY400 - the text says it
         checks.append(Check(name="database", is_well=False, said=type(error).__name__))
         checks += [
-            Check(name=name, is_well=False, said=_NOT_ASKED) for name in ("workers", "queue")
+            Check(name=name, is_well=False, said=_("not asked: the database does not answer"))
+            for name in ("workers", "queue")
         ]
     else:
-        checks.append(Check(name="database", is_well=True, said="answers"))
+        checks.append(Check(name="database", is_well=True, said=_("answers")))
         checks += [check_workers(load), check_queue(load)]
     checks.insert(1, check_storage())
     return checks
@@ -85,21 +87,22 @@ def check_workers(load: workload.Workload) -> Check:
     """Tell whether a worker showed itself lately."""
     seen_at = load.workers_seen_at
     if seen_at is None:
-        return Check(name="workers", is_well=False, said="never seen")
+        return Check(name="workers", is_well=False, said=_("never seen"))
     return Check(
         name="workers",
         is_well=load.now - seen_at < WORKERS_SILENT_AFTER,
-        said=f"last seen {_seconds(load.now - seen_at)} s ago",
+        said=_("last seen %(seconds)s s ago") % {"seconds": _seconds(load.now - seen_at)},
     )
 
 
 def check_queue(load: workload.Workload) -> Check:
     """Tell how long the oldest due task has been due, and whether that is too long."""
     oldest = min(load.oldest_due_at.values(), default=load.now)
-    said = (
-        f"{load.waiting} waiting, {load.at_provider} at the provider, "
-        f"the oldest due for {_seconds(load.now - oldest)} s"
-    )
+    said = _("%(waiting)s waiting, %(sent)s at the provider, the oldest due for %(seconds)s s") % {
+        "waiting": load.waiting,
+        "sent": load.at_provider,
+        "seconds": _seconds(load.now - oldest),
+    }
     return Check(name="queue", is_well=load.stuck_since is None, said=said)
 
 
@@ -165,4 +168,4 @@ def check_storage(*, fresh: bool = False) -> Check:
     if fresh:
         _probe.forget()
     trouble = _probe.trouble()
-    return Check(name="storage", is_well=not trouble, said=trouble or "takes files")
+    return Check(name="storage", is_well=not trouble, said=trouble or _("takes files"))

@@ -32,6 +32,7 @@ PAGES = [
 STAFF_PAGES = [
     "/api/docs",
     "/admin/",
+    "/admin/dashboard/",
     "/admin/auth/user/",
     "/admin/auth/user/add/",
     "/admin/generation/fluxtask/",

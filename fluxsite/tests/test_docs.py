@@ -15,7 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "docs/configuration.md"
 DOCUMENTS = [
     ROOT / name
-    for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/configuration.md")
+    for name in (
+        "README.md",
+        "README.zh-CN.md",
+        "CONTRIBUTING.md",
+        "docs/configuration.md",
+        "docs/operations.md",
+    )
 ]
 READERS = {"text", "flag", "integer", "choice", "words", "path", "address", "database", "email"}
 SOURCES = [

@@ -157,7 +157,7 @@ def test_the_mail_is_in_the_sites_language_and_leads_to_it(db, settings):
 
     see()
 
-    assert "https://studio.example.org/admin/" in mail.outbox[0].body
+    assert "https://studio.example.org/admin/dashboard/" in mail.outbox[0].body
     assert "Look whether the disk is full" in mail.outbox[0].body
 
 

@@ -385,5 +385,12 @@ def test_the_pages_of_errors_can_be_read_by_everybody(
 def test_the_admin_can_be_read_by_everybody(enter, staff, language, reader):
     page = enter("/admin/", user=staff, locale=language)
     reader.read(page, "admin")
+    count = apps.get_model("fluxsite", "HourlyFigure").objects.create
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    for name, key in (("tasks", "SUCCESS"), ("tasks", "submit_unknown"), ("seconds", "4")):
+        count(begins_at=hour, name=name, model="fal-ai/flux-1/dev", key=key, value=5)
+    visit(page, "/admin/dashboard/")
+    page.locator("summary").first.click()
+    reader.read(page, "dashboard")
     visit(page, "/admin/generation/fluxtask/")
     reader.read(page, "list")
