@@ -24,9 +24,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import connection, models, transaction
-from django.db.models import Case, Count, F, Max, Min, Q, Sum, Value, When
+from django.db.models import Case, Count, Max, Min, Q, Sum, Value, When
 from django.utils import timezone
 
 from fluxsite.models import HourlyFigure
@@ -39,9 +40,10 @@ DAY = timedelta(days=1)
 #: before, so that a percentile read from them is off by a sixth at most. Beyond is "inf".
 BOUNDS = (0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8, 11, 16, 22, 32, 45, 64, 90, 128, 180, 256, 360, 512)
 BEYOND = "inf"
-#: What is taken from the past of a site that begins to count, and how far back hours are kept.
+#: What is taken from the past of a site that begins to count.
 BACK = timedelta(days=31)
-KEEP_HOURS = timedelta(days=40)
+#: How far back hours are kept: a little more than the longest period that shows parts of a day.
+KEEP_HOURS = timedelta(days=8)
 #: Counted again every minute, and every night.
 YOUNG = timedelta(hours=2)
 NIGHTLY = timedelta(days=3)
@@ -81,12 +83,11 @@ def roll_up(*, now: datetime | None = None, young: timedelta = YOUNG) -> int:
 
 
 def _first_uncounted(now: datetime) -> datetime:
-    """Return the hour after the last one counted; of a site that has none, the first one in
-    which anything ended."""
-    hourly = HourlyFigure.objects.filter(name="counted", hours=1, begins_at__gte=now - BACK)
-    last: datetime | None = hourly.aggregate(last=Max("begins_at"))["last"]
-    if last is not None:
-        return last + HOUR
+    """Return the hour after the last one counted, folded or not; of a site that has none, the
+    first one in which anything ended."""
+    counted = HourlyFigure.objects.filter(name="counted").order_by("-begins_at")
+    for begins_at, hours in counted.values_list("begins_at", "hours")[:1]:
+        return max(begin_of_hour(begins_at + hours * HOUR), begin_of_hour(now - BACK))
     ended = FluxTask.objects.filter(completed_at__gte=now - BACK)
     first: datetime | None = ended.aggregate(first=Min("completed_at"))["first"]
     return begin_of_hour(first or now)
@@ -106,7 +107,11 @@ def storage_bytes() -> int:
 
 
 def _ended(hour: datetime) -> models.QuerySet[FluxTask]:
-    """Return what ended here in that hour; what was brought over from elsewhere did not."""
+    """Return what ended here in that hour; what was brought over from elsewhere did not.
+
+    Nothing asks for a status beside it: without statistics SQLite would sooner collect all tasks
+    of a status than those of an hour.
+    """
     within = FluxTask.objects.filter(completed_at__gte=hour, completed_at__lt=hour + HOUR)
     return within.filter(origin="").order_by()
 
@@ -133,14 +138,15 @@ def _seconds(hour: datetime) -> Iterator[Figure]:
         default=Value(BEYOND),
         output_field=models.CharField(),
     )
-    timed = _ended(hour).filter(status=FluxTask.Status.SUCCESS, generation_time__isnull=False)
-    rows = timed.annotate(bucket=bucket).values_list("model", "bucket").annotate(n=Count("pk"))
-    for model, key, number in rows:
-        yield Figure(name="seconds", model=model, key=key, value=number)
+    timed = _ended(hour).filter(generation_time__isnull=False).annotate(bucket=bucket)
+    rows = timed.values_list("status", "model", "bucket").annotate(n=Count("pk"))
+    for status, model, key, number in rows:
+        if status == FluxTask.Status.SUCCESS:
+            yield Figure(name="seconds", model=model, key=key, value=number)
 
 
 def _pictures(hour: datetime) -> Iterator[Figure]:
-    tasks = _ended(hour).filter(status=FluxTask.Status.SUCCESS).values("pk")
+    tasks = _ended(hour).values("pk")
     images = TaskImage.objects.filter(source=TaskImage.Source.FLUX, task_id__in=tasks)
     counted = images.aggregate(
         delivered=Count("pk"),
@@ -198,45 +204,73 @@ def nightly(*, now: datetime | None = None) -> None:
 
 
 def fold(*, now: datetime) -> int:
-    """Fold the hours of old days into a row a day. Returns the number of days.
+    """Fold the hours of old days, of the site's time zone, into a row a day. Returns the number
+    of days.
 
-    The row is written before its hours go, in one transaction, and nobody counts such an hour
-    any more: two who fold the same day write the same.
+    The row is written before its hours go, in one transaction, and only of days that have been
+    counted to their end: nobody counts such an hour any more, and two who fold the same day
+    write the same.
     """
-    before = now - KEEP_HOURS
+    end = min(now - KEEP_HOURS, _first_uncounted(now))
     days = 0
     while days < FOLD_DAYS:
-        hourly = HourlyFigure.objects.filter(hours=1, begins_at__lt=before)
+        hourly = HourlyFigure.objects.filter(hours=1, begins_at__lt=end)
         first: datetime | None = hourly.aggregate(first=Min("begins_at"))["first"]
         if first is None:
             break
-        day = begin_of_hour(first).replace(hour=0)
-        if day + DAY > before:
+        day = timezone.localtime(first).replace(hour=0, minute=0, second=0, microsecond=0)
+        # By the clock on the wall: it may be 23 or 25 hours later.
+        next_day = day + DAY
+        if next_day > end:
             break
-        with transaction.atomic():
-            hours = HourlyFigure.objects.filter(
-                hours=1, begins_at__gte=day, begins_at__lt=day + DAY
-            )
-            sums = hours.order_by().values_list("name", "model", "key")
-            figures = [
-                Figure(name=name, model=model, key=key, value=top if name in LEVELS else total)
-                for name, model, key, total, top in sums.annotate(a=Sum("value"), b=Max("value"))
-            ]
-            _write(day, figures, hours=24)
-            hours.delete()
+        _fold_day(day.astimezone(UTC), next_day.astimezone(UTC))
         days += 1
     return days
 
 
-def totals(*, since: datetime | None = None) -> dict[str, dict[tuple[str, str], int]]:
-    """Return the sums of all figures that can be summed, since the beginning or a moment: by
-    name, then by model and key. One query."""
-    rows = HourlyFigure.objects.exclude(name__in=LEVELS).order_by()
-    if since is not None:
-        rows = rows.filter(begins_at__gte=since)
+@transaction.atomic
+def _fold_day(day: datetime, next_day: datetime) -> None:
+    hours = HourlyFigure.objects.filter(hours=1, begins_at__gte=day, begins_at__lt=next_day)
+    sums = hours.order_by().values_list("name", "model", "key")
+    figures = [
+        Figure(name=name, model=model, key=key, value=top if name in LEVELS else total)
+        for name, model, key, total, top in sums.annotate(a=Sum("value"), b=Max("value"))
+    ]
+    _write(day, figures, hours=round((next_day - day) / HOUR))
+    hours.delete()
+
+
+def totals() -> dict[str, dict[tuple[str, str], int]]:
+    """Return the sums of all figures that can be summed, since the beginning: by name, then by
+    model and key. One query."""
     found: dict[str, dict[tuple[str, str], int]] = {}
-    for name, model, key, value in rows.values_list("name", "model", "key").annotate(
-        total=Sum(F("value"))
-    ):
+    rows = HourlyFigure.objects.exclude(name__in=LEVELS).order_by()
+    sums = rows.values_list("name", "model", "key").annotate(total=Sum("value"))
+    for name, model, key, value in sums:
         found.setdefault(name, {})[model, key] = int(value)
     return found
+
+
+def since(moment: datetime) -> Iterator[tuple[datetime, Figure]]:
+    """Yield every figure since a moment, with the beginning of its hour or day, in the order of
+    time. One query.
+
+    In SQL: a month is some ten thousand rows, of which the ORM would take the times apart one by
+    one.
+    """
+    begin = connection.ops.adapt_datetimefield_value(moment)
+    times: dict[Any, datetime] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_SINCE, [begin])
+        for at, name, model, key, value in cursor.fetchall():
+            if at not in times:
+                # SQLite has texts, and knows no time zones.
+                parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
+                times[at] = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+            yield times[at], Figure(name=name, model=model, key=key, value=value)
+
+
+_SINCE = """
+    SELECT begins_at, name, model, key, value FROM hourly_figures
+    WHERE begins_at >= %s ORDER BY begins_at
+"""

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Sum
 from django.utils import timezone
 
-from fluxsite.models import HourlyFigure
 from fluxsite.operations import hours
 from generation import errors
 
@@ -19,6 +17,8 @@ SUCCESS, CANCELLED = "SUCCESS", "CANCELLED"
 #: Periods by the word in the address: days, and hours of one step of the charts.
 PERIODS = {"24h": (1, 1), "7d": (7, 6), "30d": (30, 24)}
 DEFAULT = "24h"
+#: The figures that tell of tasks that ended.
+ENDS = frozenset({"tasks", "seconds", "credits"})
 
 
 # ---------------------------------------------------------------- periods
@@ -119,14 +119,14 @@ class Ends:
     def failed_by(self, codes: Iterable[str]) -> int:
         return sum(self.outcomes[code] for code in codes)
 
-    def add(self, name: str, key: str, value: int) -> None:
-        """Add a figure of operations/hours.py, if it is one of these."""
-        if name == "tasks":
-            self.outcomes[key] += value
-        elif name == "seconds":
-            self.seconds[key] += value
-        elif name == "credits":
-            self.credits += value
+    def add(self, figure: hours.Figure) -> None:
+        """Add one of the figures of ENDS."""
+        if figure.name == "tasks":
+            self.outcomes[figure.key] += figure.value
+        elif figure.name == "seconds":
+            self.seconds[figure.key] += figure.value
+        elif figure.name == "credits":
+            self.credits += figure.value
 
 
 def share(part: int, whole: int) -> float | None:
@@ -162,46 +162,32 @@ class Statistics:
 
 
 def read(*, period: Period) -> Statistics:
-    """Read what a period brought. Two queries."""
-    totals = hours.totals(since=period.since)
-    models: dict[str, Ends] = {}
-    for name in ("tasks", "seconds", "credits"):
-        for (model, key), value in totals.get(name, {}).items():
-            models.setdefault(model, Ends()).add(name, key, value)
-    steps, storage = _steps(period)
+    """Read what a period brought. One query."""
     everything = Ends()
-    for ends in models.values():
-        everything.outcomes.update(ends.outcomes)
-        everything.seconds.update(ends.seconds)
-        everything.credits += ends.credits
+    models: dict[str, Ends] = {}
+    steps = [Ends() for _begin in period.begins]
+    storage: list[int | None] = [None] * len(steps)
+    others: dict[str, Counter[str]] = {"pictures": Counter(), "votes": Counter()}
+    reports = 0
+    for begins_at, figure in hours.since(period.since):
+        step = period.step_of(begins_at)
+        if figure.name in ENDS:
+            for ends in (everything, steps[step], models.setdefault(figure.model, Ends())):
+                ends.add(figure)
+        elif figure.name == "bytes":
+            # In the order of time: the last count of a step is the one that stays.
+            storage[step] = figure.value
+        elif figure.name == "reports":
+            reports += figure.value
+        elif figure.name in others:
+            others[figure.name][figure.key] += figure.value
     return Statistics(
         period=period,
         all=everything,
         models=dict(sorted(models.items(), key=lambda each: -each[1].total)),
         steps=steps,
         storage=storage,
-        pictures=_by_key(totals.get("pictures", {})),
-        votes=_by_key(totals.get("votes", {})),
-        reports=sum(totals.get("reports", {}).values()),
+        pictures=others["pictures"],
+        votes=others["votes"],
+        reports=reports,
     )
-
-
-def _by_key(figures: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    return {key: value for (_model, key), value in figures.items()}
-
-
-def _steps(period: Period) -> tuple[list[Ends], list[int | None]]:
-    ends = [Ends() for _begin in period.begins]
-    storage: list[int | None] = [None] * len(ends)
-    rows = HourlyFigure.objects.filter(
-        begins_at__gte=period.since, name__in=["tasks", "seconds", "credits", "bytes"]
-    )
-    # In the order of time, so that the last count of a step is the one that stays.
-    sums = rows.order_by("begins_at").values_list("begins_at", "name", "key")
-    for begins_at, name, key, value in sums.annotate(total=Sum("value")):
-        step = period.step_of(begins_at)
-        if name == "bytes":
-            storage[step] = int(value)
-        else:
-            ends[step].add(name, key, int(value))
-    return ends, storage

@@ -221,7 +221,7 @@ def test_it_takes_the_same_queries_whatever_there_is(admin, tasks, django_assert
     hours.roll_up()
     FluxTask.objects.filter(status="SUCCESS").update(model="another")
 
-    # Session and member; what is unfinished, 5; sums and steps; storage, reports, incidents and
-    # tasks to look at; the state of the channel, which every page of the admin tells.
-    with django_assert_num_queries(14):
+    # Session and member; what is unfinished, 5; what the period brought; storage, reports,
+    # incidents and tasks to look at; the state of the channel, which every page of the admin tells.
+    with django_assert_num_queries(13):
         admin.get(URL)

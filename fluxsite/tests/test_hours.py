@@ -275,6 +275,54 @@ def test_a_day_that_is_not_over_long_enough_keeps_its_hours(alice):
     assert hours.fold(now=NOW) == 0
 
 
+def test_days_are_those_of_the_sites_time_zone(alice):
+    midnight = datetime(2026, 10, 1, 16, tzinfo=UTC)
+    for hour in (-1, 0, 23, 24):
+        ended(midnight + timedelta(hours=hour), user=alice)
+    hours.roll_up(now=midnight + timedelta(hours=30))
+
+    with timezone.override("Asia/Shanghai"):
+        hours.fold(now=NOW)
+
+    assert figures("tasks", hour=midnight, hours=24) == {(SCHNELL, "SUCCESS"): 2}
+
+
+def test_a_day_of_twenty_five_hours_is_folded_whole(alice):
+    midnight = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    ended(midnight, user=alice)
+    ended(midnight + timedelta(hours=24), user=alice)
+    hours.roll_up(now=midnight + timedelta(hours=40))
+
+    with timezone.override("Europe/Berlin"):
+        hours.fold(now=NOW)
+
+    assert figures("tasks", hour=midnight, hours=25) == {(SCHNELL, "SUCCESS"): 2}
+
+
+def test_a_day_that_was_not_counted_to_its_end_waits(alice):
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    ended(day + timedelta(hours=3), user=alice)
+    ended(day + timedelta(hours=20), user=alice)
+    hours.roll_up(now=day + timedelta(hours=3))
+
+    assert hours.fold(now=NOW) == 0
+    hours.nightly(now=NOW)
+
+    assert figures("tasks", hour=day, hours=24) == {(SCHNELL, "SUCCESS"): 2}
+    assert hours.totals()["tasks"] == {(SCHNELL, "SUCCESS"): 2}
+
+
+def test_what_was_folded_is_not_counted_again_after_a_long_pause(alice):
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    ended(day + timedelta(hours=3), user=alice)
+    hours.roll_up(now=day + timedelta(hours=23))
+    hours.fold(now=NOW)
+
+    hours.roll_up(now=NOW)
+
+    assert hours.totals()["tasks"] == {(SCHNELL, "SUCCESS"): 1}
+
+
 # ---------------------------------------------------------------- quick
 def test_an_hour_is_counted_from_an_index(alice, django_assert_num_queries):
     ended(user=alice)
@@ -284,3 +332,17 @@ def test_an_hour_is_counted_from_an_index(alice, django_assert_num_queries):
         hours.count_hour(HOUR)
     if connection.vendor == "sqlite":
         assert "idx_flux_tasks_ended" in hours._ended(HOUR).explain()
+
+
+def test_an_hour_is_never_counted_from_all_tasks_of_a_status(alice):
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite, without statistics, would")
+    plans = []
+    with connection.execute_wrapper(
+        lambda run, sql, *rest: (plans.append(sql), run(sql, *rest))[1]
+    ):
+        hours.count_hour(HOUR)
+
+    reads = [sql for sql in plans if "flux_tasks" in sql and sql.startswith("SELECT")]
+    assert len(reads) == 3
+    assert [sql for sql in reads if '"status" =' in sql] == []
