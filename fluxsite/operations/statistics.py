@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -119,14 +119,14 @@ class Ends:
     def failed_by(self, codes: Iterable[str]) -> int:
         return sum(self.outcomes[code] for code in codes)
 
-    def add(self, figure: hours.Figure) -> None:
+    def add(self, name: str, key: str, value: int) -> None:
         """Add one of the figures of ENDS."""
-        if figure.name == "tasks":
-            self.outcomes[figure.key] += figure.value
-        elif figure.name == "seconds":
-            self.seconds[figure.key] += figure.value
-        elif figure.name == "credits":
-            self.credits += figure.value
+        if name == "tasks":
+            self.outcomes[key] += value
+        elif name == "seconds":
+            self.seconds[key] += value
+        elif name == "credits":
+            self.credits += value
 
 
 def share(part: int, whole: int) -> float | None:
@@ -166,21 +166,17 @@ def read(*, period: Period) -> Statistics:
     everything = Ends()
     models: dict[str, Ends] = {}
     steps = [Ends() for _begin in period.begins]
-    storage: list[int | None] = [None] * len(steps)
     others: dict[str, Counter[str]] = {"pictures": Counter(), "votes": Counter()}
     reports = 0
-    for begins_at, figure in hours.since(period.since):
-        step = period.step_of(begins_at)
-        if figure.name in ENDS:
-            for ends in (everything, steps[step], models.setdefault(figure.model, Ends())):
-                ends.add(figure)
-        elif figure.name == "bytes":
-            # In the order of time: the last count of a step is the one that stays.
-            storage[step] = figure.value
-        elif figure.name == "reports":
-            reports += figure.value
-        elif figure.name in others:
-            others[figure.name][figure.key] += figure.value
+    sums, storage = _by_step(period)
+    for (step, name, model, key), value in sums.items():
+        if name in ENDS:
+            for ends in (everything, steps[step], models.setdefault(model, Ends())):
+                ends.add(name, key, value)
+        elif name in others:
+            others[name][key] += value
+        elif name == "reports":
+            reports += value
     return Statistics(
         period=period,
         all=everything,
@@ -191,3 +187,24 @@ def read(*, period: Period) -> Statistics:
         votes=others["votes"],
         reports=reports,
     )
+
+
+_Sums = dict[tuple[int, str, str, str], int]
+
+
+def _by_step(period: Period) -> tuple[_Sums, list[int | None]]:
+    """Return the figures of each step, and what the storage held: from tens of thousands of rows,
+    so as little as possible is done with each."""
+    sums: _Sums = defaultdict(int)
+    storage: list[int | None] = [None] * len(period.begins)
+    last: datetime | None = None
+    step = 0
+    for begins_at, name, model, key, value in hours.since(period.since):
+        if begins_at is not last:
+            last, step = begins_at, period.step_of(begins_at)
+        if name == "bytes":
+            # In the order of time: the last count of a step is the one that stays.
+            storage[step] = value
+        else:
+            sums[step, name, model, key] += value
+    return sums, storage
