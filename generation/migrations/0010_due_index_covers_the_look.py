@@ -3,7 +3,7 @@ from django.db.models import Q
 
 
 class Migration(migrations.Migration):
-    dependencies = [("generation", "0007_presets_and_comparisons")]
+    dependencies = [("generation", "0009_web_request_id")]
 
     operations = [
         migrations.RemoveIndex(model_name="fluxtask", name="idx_flux_tasks_due"),
