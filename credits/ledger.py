@@ -3,7 +3,7 @@
     account_for ─ the member's account, made with the starting grant when first needed
     grant, adjust ─ by staff, with a reason and a name
     reserve ─ takes the most a task may cost from the balance
-    settle ─ charges what was delivered and gives the rest back
+    settle ─ charges what was delivered and gives the rest back; settle_each ─ several at once
     release ─ gives everything back
     redeem ─ a code becomes credits
 
@@ -20,6 +20,7 @@ locked as briefly as the caller's transaction allows. Callers do best to book la
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -207,10 +208,8 @@ def settle(*, reference: str, charged: int) -> LedgerEntry:
     Raises UnknownReservation and AlreadyReleased.
     """
     reservation = _reservation(reference)
-    reserved = -reservation.amount
-    if not 0 <= charged <= reserved:
-        raise ValueError(f"{charged} cannot be charged of {reserved} reserved.")
-    entry = _close(reservation, kind=Kind.SETTLE, amount=reserved - charged, charged=charged)
+    rest = _rest(reservation, charged=charged)
+    entry = _close(reservation, kind=Kind.SETTLE, amount=rest, charged=charged)
     if entry.kind != Kind.SETTLE:
         raise AlreadyReleased(reference)
     return entry
@@ -225,6 +224,59 @@ def release(*, reference: str) -> LedgerEntry:
     return entry
 
 
+def settle_each(*, charged: Mapping[str, int]) -> None:
+    """Settle several reservations, by reference, with as many statements as one takes.
+
+    Runs in a transaction of the caller's, which must end without a trace when this raises: what
+    `settle` raises, and IntegrityError when one of them is closed already.
+    """
+    if not charged:
+        return
+    moment = connection.ops.adapt_datetimefield_value(timezone.now())
+    rows: list[dict[str, Any]] = []
+    moves: dict[str, tuple[int, int]] = {}
+    for reservation in _reservations(list(charged)):
+        spent = charged[reservation.reference]
+        rest = _rest(reservation, charged=spent)
+        rows.append(
+            {
+                "account_id": reservation.account_id,
+                "kind": str(Kind.SETTLE),
+                "amount": rest,
+                "charged": spent,
+                "reference": reservation.reference,
+                "closes_id": reservation.pk,
+                "reason": "",
+                "actor": "",
+                "created_at": moment,
+            }
+        )
+        amount, used = moves.get(reservation.account_id, (0, 0))
+        moves[reservation.account_id] = (amount + rest, used + spent)
+    if len(rows) != len(charged):
+        raise UnknownReservation(str(charged.keys() - {row["reference"] for row in rows}))
+    with connection.cursor() as cursor:
+        cursor.executemany(_INSERT, rows)
+        # In one order for everybody, or two that do this at once could wait for each other.
+        cursor.executemany(
+            _MOVE,
+            [
+                (amount, used, moment, account_id, -amount)
+                for account_id, (amount, used) in sorted(moves.items())
+            ],
+        )
+        if cursor.rowcount != len(moves):
+            raise CreditsRefused("An account of these reservations is missing.")
+
+
+def _rest(reservation: _Reservation, *, charged: int) -> int:
+    """Return what is given back when so much is charged."""
+    reserved = -reservation.amount
+    if not 0 <= charged <= reserved:
+        raise ValueError(f"{charged} cannot be charged of {reserved} reserved.")
+    return reserved - charged
+
+
 class _Reservation(NamedTuple):
     """The columns of a RESERVE entry that closing it wants."""
 
@@ -235,17 +287,21 @@ class _Reservation(NamedTuple):
 
 
 def _reservation(reference: str) -> _Reservation:
+    for reservation in _reservations([reference]):
+        return reservation
+    raise UnknownReservation(reference)
+
+
+def _reservations(references: Sequence[str]) -> list[_Reservation]:
     # In SQL for the same reason as _MOVE below.
+    places = ", ".join(["%s"] * len(references))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, account_id, amount, reference FROM credit_ledger"
-            " WHERE kind = 'RESERVE' AND reference = %s",
-            [reference],
+            "SELECT id, account_id, amount, reference FROM credit_ledger"  # noqa: S608
+            f" WHERE kind = 'RESERVE' AND reference IN ({places})",
+            references,
         )
-        row = cursor.fetchone()
-    if row is None:
-        raise UnknownReservation(reference)
-    return _Reservation(*row)
+        return [_Reservation(*row) for row in cursor.fetchall()]
 
 
 # ---------------------------------------------------------------- codes

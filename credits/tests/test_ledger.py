@@ -313,3 +313,72 @@ def test_the_database_refuses_what_cannot_be(rich, table, assignment):
         cursor.execute(f"UPDATE {table} SET {assignment}")
 
     assert Account.objects.get().credits_balance == 100
+
+
+# ---------------------------------------------------------------- several at once
+@pytest.fixture
+def reserved(rich, bob):
+    """Three reservations: two of Alice's, one of Bob's."""
+    ledger.grant(user=bob, amount=20, reference="pay bob", reason="", actor="staff")
+    for user, amount, reference in ((rich, 10, "a"), (rich, 7, "b"), (bob, 20, "c")):
+        ledger.reserve(user=user, amount=amount, reference=reference)
+
+
+def settle_each(**charged):
+    with transaction.atomic():
+        ledger.settle_each(charged=charged)
+
+
+@pytest.mark.usefixtures("reserved")
+def test_several_are_settled_as_each_would_be(rich, bob):
+    settle_each(a=6, b=7, c=0)
+
+    assert entries(rich)[-2:] == [("SETTLE", "a", 4, 6), ("SETTLE", "b", 0, 7)]
+    assert entries(bob)[-1] == ("SETTLE", "c", 20, 0)
+    assert (balance(rich), balance(bob)) == ((87, 13), (20, 0))
+    assert ledger.settle(reference="a", charged=6).charged == 6
+    assert audit.check() == []
+
+
+@pytest.mark.usefixtures("reserved")
+def test_any_number_is_settled_with_as_many_statements_as_one(rich, django_assert_num_queries):
+    for number in range(9):
+        ledger.reserve(user=rich, amount=1, reference=f"more {number}")
+
+    # What is reserved, the entries, the accounts.
+    with transaction.atomic(), django_assert_num_queries(3):
+        ledger.settle_each(charged={"a": 1, "c": 2, **{f"more {n}": 1 for n in range(9)}})
+
+    assert audit.check() == []
+
+
+@pytest.mark.usefixtures("reserved")
+@pytest.mark.parametrize(
+    ("charged", "refusal"),
+    [
+        ({"a": 6, "never": 1}, ledger.UnknownReservation),
+        ({"a": 6, "closed": 1}, IntegrityError),
+        ({"a": 6, "given back": 1}, IntegrityError),
+        ({"a": 6, "b": 8}, ValueError),
+        ({"a": 6, "b": -1}, ValueError),
+    ],
+    ids=["unknown", "closed", "released", "too much", "less than nothing"],
+)
+def test_where_one_cannot_be_settled_none_is(rich, charged, refusal):
+    for reference in ("closed", "given back"):
+        ledger.reserve(user=rich, amount=2, reference=reference)
+    ledger.settle(reference="closed", charged=2)
+    ledger.release(reference="given back")
+    before = entries(rich), balance(rich)
+
+    with pytest.raises(refusal):
+        settle_each(**charged)
+
+    assert (entries(rich), balance(rich)) == before
+    assert audit.check() == []
+
+
+@pytest.mark.usefixtures("rich")
+def test_of_nothing_nothing_is_settled(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        ledger.settle_each(charged={})
