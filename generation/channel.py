@@ -198,3 +198,10 @@ def _client(connection: Connection) -> FalClient:
             _clients.clear()  # The key or the address changed; the old one is not needed.
             _clients[connection] = FalClient(connection)
         return _clients[connection]
+
+
+def hang_up() -> None:
+    """Close the connections kept open to the provider; the next call makes new ones."""
+    with _clients_lock:
+        for client in _clients.values():
+            client.close()

@@ -7,6 +7,7 @@
     look ─ one question to the provider; no database
     record_look ─ progress, SUCCESS with pictures, FAILED or CANCELLED; back in line, once, when
                   the provider could not download the reference pictures
+    record_looks ─ the same for many, in one transaction as far as there is nothing special
     cancel ─ at once while not sent, else a wish the provider is told
     hear_of ─ the provider calls: look now, or learn which request a lost answer was about
     recover ─ asks once more for what came too late; charged only if it delivers
@@ -27,7 +28,7 @@ lost before we had a copy, costs nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -93,6 +94,10 @@ LATE_CODES = ("timeout", "submit_unknown", "internal")
 RESULTS_KEPT = timedelta(days=30)
 #: How long a late result is asked for at a time.
 RECOVER_PATIENCE = timedelta(minutes=10)
+
+
+#: What FluxTaskQuerySet.change_each takes.
+Change = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 
 
 class IdempotencyConflict(Exception):
@@ -430,6 +435,13 @@ def retry(*, task: FluxTask, now: datetime, idempotency_key: str = "") -> FluxTa
 
 
 # ---------------------------------------------------------------- submit
+def begin_submissions(*, tasks: Sequence[FluxTask], now: datetime) -> list[FluxTask]:
+    """Claim waiting tasks for sending, and return those that were: the others somebody else
+    has, or they were cancelled."""
+    with transaction.atomic():
+        return [task for task in tasks if begin_submission(task=task, now=now)]
+
+
 def begin_submission(*, task: FluxTask, now: datetime) -> bool:
     """Claim a waiting task for sending. False: somebody else has it, or it was cancelled."""
     way = ""
@@ -455,17 +467,19 @@ def begin_submission(*, task: FluxTask, now: datetime) -> bool:
 def send(
     *, task: FluxTask, provider: Provider, webhook_url: str = ""
 ) -> Submitted | ProviderFailure:
-    """Send a claimed task, once. Touches no database: `task.inputs` must be prefetched."""
+    """Send a claimed task, once. Touches no database: of one with reference pictures, `inputs`
+    must be prefetched."""
     endpoint = catalogue.find_endpoint(task.endpoint)
     if endpoint is None:
         return Refused("unknown_model", f"{task.endpoint} is not in the catalogue.")
+    inputs = task.inputs.all() if task.input_image_url else ()
     try:
         payload = catalogue.build_payload(
             endpoint=endpoint,
             prompt=task.prompt,
             parameters=task.parameters,
             image_urls=transport.addresses(
-                pictures=[item.picture for item in task.inputs.all()],
+                pictures=[item.picture for item in inputs],
                 transport=task.input_transport,
             ),
         )
@@ -490,21 +504,10 @@ def record_submission(
     `awaits_webhook`: a lost answer may still be made good by a call of the provider. Nothing
     changes if it has called already.
     """
-    attempt = {
-        "status": Status.PENDING,
-        "submission": Submission.UNKNOWN,
-        "submitted_at": task.submitted_at,
-    }
     if isinstance(outcome, Submitted):
-        FluxTask.objects.change_one(
-            task.pk,
-            where=attempt,
-            **_accepted(outcome.request_id, timeout=timeout, now=now),
-            queue_position=outcome.queue_position,
-            next_action_at=now + timedelta(milliseconds=300),
-        )
+        record_acceptances(accepted=[(task, outcome)], timeout=timeout, now=now)
         return
-    claimed = FluxTask.objects.filter(pk=task.pk, **attempt)
+    claimed = FluxTask.objects.filter(pk=task.pk, **_attempt(task))
     if isinstance(outcome, Unavailable | OperatorNeeded):
         _send_later(claimed, task, outcome, now=now)
     elif isinstance(outcome, OutcomeUnknown) and awaits_webhook:
@@ -515,6 +518,35 @@ def record_submission(
         if isinstance(outcome, OutcomeUnknown):
             logger.warning("task %s: submit with unknown outcome: %s", task.pk, outcome.detail)
         fail_submission(task=task, code=outcome.code, detail=outcome.detail, now=now)
+
+
+def record_acceptances(
+    *, accepted: Iterable[tuple[FluxTask, Submitted]], timeout: timedelta, now: datetime
+) -> None:
+    """Write down of several tasks, in one transaction, that the provider has taken them."""
+    changes = [
+        (
+            task.pk,
+            _attempt(task),
+            {
+                **_accepted(submitted.request_id, timeout=timeout, now=now),
+                "queue_position": submitted.queue_position,
+                "next_action_at": now + timedelta(milliseconds=300),
+            },
+        )
+        for task, submitted in accepted
+    ]
+    with transaction.atomic():
+        FluxTask.objects.change_each(changes)
+
+
+def _attempt(task: FluxTask) -> dict[str, Any]:
+    """Return what holds of a task while this attempt at sending it is the last."""
+    return {
+        "status": Status.PENDING,
+        "submission": Submission.UNKNOWN,
+        "submitted_at": task.submitted_at,
+    }
 
 
 def _accepted(request_id: str, *, timeout: timedelta, now: datetime) -> dict[str, Any]:
@@ -593,27 +625,12 @@ def look(*, task: FluxTask, provider: Provider, cancel: bool) -> Look:
     return Look(outcome=outcome, cancel_sent=cancel_sent)
 
 
-def look_each(
-    *, tasks: Sequence[FluxTask], provider: Provider
-) -> Iterator[tuple[FluxTask, Look | None]]:
-    """Ask the provider how several accepted tasks stand, side by side.
-
-    Yields each as its answer comes; None stands for a result, good or bad, that is ready to be
-    fetched with `fetch`. Touches no database.
-    """
+def look_each(*, tasks: Sequence[FluxTask], provider: Provider) -> Iterator[tuple[FluxTask, Look]]:
+    """Look at several accepted tasks side by side, and yield each as its answer comes. Touches
+    no database."""
     requests = [(task.endpoint, task.request_id) for task in tasks]
-    for place, outcome in provider.poll_each(requests):
-        is_ready = isinstance(outcome, Progress) and outcome.state == "completed"
-        yield tasks[place], None if is_ready else Look(outcome=outcome)
-
-
-def fetch(*, task: FluxTask, provider: Provider) -> Look:
-    """Fetch what is ready. Touches no database."""
-    try:
-        result = provider.result(endpoint=task.endpoint, request_id=task.request_id)
-    except ProviderFailure as failure:
-        return Look(outcome=failure)
-    return Look(outcome=result)
+    for place, outcome in provider.look_each(requests):
+        yield tasks[place], Look(outcome=outcome)
 
 
 def _tell_to_stop(task: FluxTask, provider: Provider) -> bool:
@@ -622,6 +639,51 @@ def _tell_to_stop(task: FluxTask, provider: Provider) -> bool:
     except ProviderFailure:
         return False  # Told again at the next look; what it has drawn is asked for all the same.
     return True
+
+
+def record_looks(
+    *, looks: Sequence[tuple[FluxTask, Look]], now: datetime
+) -> list[tuple[FluxTask, Look]]:
+    """Write down several looks at once as far as that can be done, and return the others, for
+    `record_look`.
+
+    Progress and pictures, which is nearly everything, go into one transaction. If one of them
+    does not fit, because its task has ended or its credits are amiss, none is written down:
+    what is wrong with it is found out, and left to it alone, one by one.
+    """
+    progress: list[tuple[FluxTask, Progress]] = []
+    results: list[tuple[FluxTask, Result]] = []
+    others: list[tuple[FluxTask, Look]] = []
+    # In one order for everybody, or two that do this at once could wait for each other.
+    for task, look in sorted(looks, key=lambda seen: seen[0].pk):
+        overdue = task.deadline_at is not None and now >= task.deadline_at
+        if look.cancel_sent or task.recover_requested_at:
+            others.append((task, look))
+        elif isinstance(look.outcome, Result):
+            results.append((task, look.outcome))
+        elif isinstance(look.outcome, Progress) and not overdue:
+            progress.append((task, look.outcome))
+        else:
+            others.append((task, look))
+    try:
+        _record_together(progress, results, now=now)
+    except Exception:  # noqa: BLE001 - met again, and reported, where it belongs to one task
+        return list(looks)
+    return others
+
+
+def _record_together(
+    progress: Sequence[tuple[FluxTask, Progress]],
+    results: Sequence[tuple[FluxTask, Result]],
+    *,
+    now: datetime,
+) -> None:
+    changes = [_progress(*seen, now=now) for seen in progress if _is_news(*seen)]
+    if not changes and not results:
+        return
+    with transaction.atomic():
+        FluxTask.objects.change_each(changes)
+        _deliver_each(results, now=now)
 
 
 def record_look(*, task: FluxTask, look: Look, now: datetime) -> None:
@@ -721,18 +783,29 @@ def _record_stop(task: FluxTask, stop: Cancelled, *, now: datetime) -> None:
 
 
 def _record_progress(task: FluxTask, progress: Progress, *, now: datetime) -> None:
-    status = Status.IN_QUEUE if progress.state == "queued" else Status.IN_PROGRESS
-    position = progress.queue_position if progress.state == "queued" else None
-    if (status, position, None) == (task.status, task.queue_position, task.missing_since):
-        return  # Most polls bring no news, and no news costs no write.
-    FluxTask.objects.change_one(
-        task.pk,
-        where=_same_request_as(task),
-        status=status,
-        queue_position=position,
-        missing_since=None,
-        updated_at=now,
-    )
+    if _is_news(task, progress):  # Most polls bring none, and no news costs no write.
+        FluxTask.objects.change_each([_progress(task, progress, now=now)])
+
+
+def _is_news(task: FluxTask, progress: Progress) -> bool:
+    return (*_standing(progress), None) != (task.status, task.queue_position, task.missing_since)
+
+
+def _standing(progress: Progress) -> tuple[FluxTask.Status, int | None]:
+    if progress.state == "queued":
+        return Status.IN_QUEUE, progress.queue_position
+    return Status.IN_PROGRESS, None
+
+
+def _progress(task: FluxTask, progress: Progress, *, now: datetime) -> Change:
+    status, position = _standing(progress)
+    values = {
+        "status": status,
+        "queue_position": position,
+        "missing_since": None,
+        "updated_at": now,
+    }
+    return task.pk, _same_request_as(task), values
 
 
 def _record_missing(task: FluxTask, failure: RequestNotFound, *, now: datetime) -> None:
@@ -780,31 +853,65 @@ def _charge(task: FluxTask, result: Result) -> int:
     return task.cost_reserved * min(drawn, task.num_images) // task.num_images
 
 
+def _deliver_each(results: Sequence[tuple[FluxTask, Result]], *, now: datetime) -> None:
+    """Do what `deliver` does for each, in a transaction of the caller's that must end without a
+    trace when this raises."""
+    if not results:
+        return
+    charged = {task.pk: _charge(task, result) for task, result in results}
+    changes = [
+        _delivery(task, result, where=_same_request_as(task), charged=charged[task.pk], now=now)
+        for task, result in results
+    ]
+    if FluxTask.objects.change_each(changes) != len(changes):
+        raise _Overtaken
+    TaskImage.objects.add(
+        picture for task, result in results for picture in _pictures(task, result, now=now)
+    )
+    ledger.settle_each(
+        charged={_reference(task): charged[task.pk] for task, _ in results if task.cost_reserved}
+    )
+
+
+class _Overtaken(Exception):
+    """One of the tasks is no longer as it was seen."""
+
+
 def _deliver(
     task: FluxTask, result: Result, *, where: Mapping[str, Any], charged: int, now: datetime
 ) -> bool:
     """Write the pictures down if the task is still as `where` says."""
-    started = task.submitted_at or task.created_at
-    delivered = FluxTask.objects.change_one(
-        task.pk,
-        where=where,
-        status=Status.SUCCESS,
-        image_url=result.pictures[0].url,
-        result_seed=result.seed,
-        billable_units=result.billable_units,
-        generation_time=(now - started).total_seconds(),
-        queue_position=None,
-        error_code="",
-        error_message="",
-        cost_charged=charged,
-        completed_at=now,
-        next_action_at=None,
-        recover_requested_at=None,
-        updated_at=now,
-    )
-    if not delivered:
+    delivery = _delivery(task, result, where=where, charged=charged, now=now)
+    if not FluxTask.objects.change_each([delivery]):
         return False
-    TaskImage.objects.add(
+    TaskImage.objects.add(_pictures(task, result, now=now))
+    return True
+
+
+def _delivery(
+    task: FluxTask, result: Result, *, where: Mapping[str, Any], charged: int, now: datetime
+) -> Change:
+    started = task.submitted_at or task.created_at
+    values = {
+        "status": Status.SUCCESS,
+        "image_url": result.pictures[0].url,
+        "result_seed": result.seed,
+        "billable_units": result.billable_units,
+        "generation_time": (now - started).total_seconds(),
+        "queue_position": None,
+        "error_code": "",
+        "error_message": "",
+        "cost_charged": charged,
+        "completed_at": now,
+        "next_action_at": None,
+        "recover_requested_at": None,
+        "updated_at": now,
+    }
+    return task.pk, where, values
+
+
+def _pictures(task: FluxTask, result: Result, *, now: datetime) -> list[TaskImage]:
+    return [
         TaskImage(
             user_id=task.user_id,
             source=TaskImage.Source.FLUX,
@@ -819,8 +926,7 @@ def _deliver(
             next_action_at=now,
         )
         for position, picture in enumerate(result.pictures)
-    )
-    return True
+    ]
 
 
 def fail(*, task: FluxTask, code: str, now: datetime, detail: str = "") -> bool:

@@ -227,20 +227,39 @@ class FluxTaskQuerySet(models.QuerySet["FluxTask"]):
         The same as `filter(pk=…).update(…)`, in SQL: every task goes through some five of these,
         and Django takes ten times as long to build each as the database to execute it.
         """
-        conditions: list[str] = []
-        wanted: list[Any] = []
-        for column, value in where.items():
-            among = value if isinstance(value, tuple) else (value,)
-            conditions.append(f"{column} IN ({', '.join(['%s'] * len(among))})")
-            wanted += among
-        sets = ", ".join(f"{column} = %s" for column in values)
-        sql = f"UPDATE flux_tasks SET {sets} WHERE id = %s AND {' AND '.join(conditions)}"  # noqa: S608
-        connection = connections[self.db]
+        sql, row = _update_of_one(task_id, where, values, connection := connections[self.db])
         with connection.cursor() as cursor:
-            cursor.execute(
-                sql, [_adapted(value, connection) for value in [*values.values(), task_id, *wanted]]
-            )
+            cursor.execute(sql, row)
             return bool(cursor.rowcount)
+
+    def change_each(
+        self, changes: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]
+    ) -> int:
+        """Do what `change_one` does to several tasks: their ids, `where` and values, which name
+        the same columns for all. Returns how many were changed. In a transaction of the
+        caller's."""
+        connection = connections[self.db]
+        updates = [_update_of_one(*change, connection) for change in changes]
+        if not updates:
+            return 0
+        with connection.cursor() as cursor:
+            cursor.executemany(updates[0][0], [row for _sql, row in updates])
+            return int(cursor.rowcount)
+
+
+def _update_of_one(
+    task_id: str, where: Mapping[str, Any], values: Mapping[str, Any], connection: Any
+) -> tuple[str, list[Any]]:
+    """Return a statement for change_one, and its parameters."""
+    conditions: list[str] = []
+    wanted: list[Any] = []
+    for column, value in where.items():
+        among = value if isinstance(value, tuple) else (value,)
+        conditions.append(f"{column} IN ({', '.join(['%s'] * len(among))})")
+        wanted += among
+    sets = ", ".join(f"{column} = %s" for column in values)
+    sql = f"UPDATE flux_tasks SET {sets} WHERE id = %s AND {' AND '.join(conditions)}"  # noqa: S608
+    return sql, [_adapted(value, connection) for value in [*values.values(), task_id, *wanted]]
 
 
 def _adapted(value: Any, connection: Any) -> Any:
@@ -577,7 +596,7 @@ class TaskImageQuerySet(models.QuerySet["TaskImage"]):
         return self.filter(source=source, task_id__in=list(ids)).order_by("task_id", "position")
 
     def add(self, images: Iterable[TaskImage]) -> None:
-        """Write down the pictures of one task.
+        """Write down pictures, in a transaction of the caller's.
 
         The same as `bulk_create`, in SQL for the same reason as FluxTaskQuerySet.change_one.
         """
@@ -588,10 +607,10 @@ class TaskImageQuerySet(models.QuerySet["TaskImage"]):
             for image in images
         ]
         columns = ", ".join(str(field.column) for field in fields)
-        places = f"({', '.join(['%s'] * len(fields))})"
-        sql = f"INSERT INTO task_images ({columns}) VALUES {', '.join([places] * len(rows))}"  # noqa: S608
+        places = ", ".join(["%s"] * len(fields))
+        sql = f"INSERT INTO task_images ({columns}) VALUES ({places})"  # noqa: S608
         with connection.cursor() as cursor:
-            cursor.execute(sql, [value for row in rows for value in row])
+            cursor.executemany(sql, rows)
 
     def to_store(self, *, now: datetime) -> TaskImageQuerySet:
         return self.filter(stored_at=None, next_action_at__lte=now)

@@ -19,13 +19,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from heapq import heapify, heappop, heapreplace
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import (
@@ -37,7 +39,7 @@ from django.db import (
     router,
     transaction,
 )
-from django.db.models import Count, Q, Window
+from django.db.models import Count, Q, Window, prefetch_related_objects
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -73,14 +75,19 @@ DRAIN_SECONDS = 100.0
 DATABASE_SECONDS = 1.0
 #: A called sweep that has not begun by then is called again: its message may be lost.
 CALL_AGAIN_AFTER = timedelta(seconds=10)
-#: Requests sent side by side, and tasks chosen for it at a time.
+#: Requests sent side by side, and tasks chosen for it at most: what a killed sweep had chosen
+#: and not sent yet ends as `submit_unknown`.
 SENDERS = 16
-SEND_BATCH = 64
-#: Questions asked side by side by one thread, threads, and tasks claimed at a time. A thread
-#: for each question would spend as much on switching between threads as on asking.
-SIDE_BY_SIDE = 50
+SEND_BATCH = 128
+#: Questions asked side by side by one thread, threads, and tasks claimed at a time. Threads
+#: wait for one another wherever the interpreter's lock is passed on, at every word that is
+#: sent: while the provider answers quickly, one thread asks all that is due.
+SIDE_BY_SIDE = 250
 ASKERS = 32
 ASK_BATCH = 1000
+#: What comes back is written down in one transaction, of so many tasks at most: a commit costs
+#: more than what is committed, and others wait to write meanwhile.
+WRITE_BATCH = 50
 #: The more tasks there are, the more rarely each is asked about: with n of them at most every
 #: 0.25 s + n / 2200. That is what one processor core can ask, and what is polite.
 ASK_AT_MOST_EVERY = 0.25
@@ -238,9 +245,22 @@ def _ending_gently(run: _Sweep) -> Iterator[None]:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-#: Writes down what came back about a task.
-_Recorder = Callable[[FluxTask, Any], None]
-_Back = tuple[FluxTask, _Recorder, Any]
+#: What came back about a task: an answer, or an exception that is none.
+_Outcome = Any
+
+
+class _Recorder(Protocol):
+    """Writes down what came back about tasks."""
+
+    def together(
+        self, outcomes: Sequence[tuple[FluxTask, _Outcome]]
+    ) -> Sequence[tuple[FluxTask, _Outcome]]:
+        """Write down what can be in one transaction, and return the others. Never raises."""
+
+    def alone(self, task: FluxTask, outcome: _Outcome) -> None: ...
+
+
+_Back = tuple[FluxTask, _Recorder, _Outcome]
 
 
 class _Sweep:
@@ -256,9 +276,10 @@ class _Sweep:
         self._back: queue.SimpleQueue[_Back] = queue.SimpleQueue()
         self._renewed_at = 0.0
         self._worked_at = time.monotonic()
-        self._send_after = self._ask_after = 0.0
+        self.send_after = self.ask_after = 0.0
         self._paces = _Paces()
         self._known = _Known()
+        self._looks = _Looks(self)
 
     def stop(self) -> None:
         self.stopped = True
@@ -282,7 +303,7 @@ class _Sweep:
 
         What is being asked can be asked again; a request id that is lost here is lost.
         """
-        while self._is_sending() and time.monotonic() < end:
+        while self._being_sent() and time.monotonic() < end:
             self._harvest(TICK_SECONDS)
 
     def _wait_for_database(self) -> None:
@@ -290,13 +311,14 @@ class _Sweep:
         close_old_connections()
         time.sleep(DATABASE_SECONDS)
 
-    def _is_sending(self) -> bool:
+    def _being_sent(self) -> int:
         unsent = FluxTask.Submission.UNSENT
-        return any(task.submission == unsent for task in self._in_flight.values())
+        return sum(task.submission == unsent for task in self._in_flight.values())
 
     def close(self) -> None:
         for pool in (self._senders, self._askers):
             pool.shutdown(wait=False, cancel_futures=True)
+        channel.hang_up()
 
     def _keep_lease(self) -> bool:
         if time.monotonic() - self._renewed_at < LEASE_SECONDS / 4:
@@ -317,52 +339,31 @@ class _Sweep:
         state = channel.current()
         if state.connection is None:
             return
-        if time.monotonic() >= self._send_after:
+        if time.monotonic() >= self.send_after:
             self._send_due(state, now)
-        if time.monotonic() >= self._ask_after:
+        if time.monotonic() >= self.ask_after:
             self._ask_due(state, now)
 
     def _send_due(self, state: channel.Channel, now: datetime) -> None:
         if not state.may_send(now):
             return
-        tasks = _to_send(state.config, now, most=1 if state.is_refused else SEND_BATCH)
+        room = SEND_BATCH - self._being_sent()
+        if room < SEND_BATCH / 2:
+            return
+        tasks = _to_send(state.config, now, most=1 if state.is_refused else room)
         if tasks and state.is_refused and not channel.begin_probe(config=state.config, now=now):
             return
         provider = state.provider()
-        record = self._recorder_of_submission(state)
-        for task in tasks:
-            if lifecycle.begin_submission(task=task, now=now):
-                self._start(
-                    self._senders,
-                    task,
-                    record,
-                    lifecycle.send,
-                    provider=provider,
-                    webhook_url=webhook_address.address_for(config=state.config, task_id=task.pk),
-                )
-
-    def _recorder_of_submission(self, state: channel.Channel) -> _Recorder:
-        timeout = timedelta(seconds=state.config.timeout)
-        awaits_webhook = webhook_address.is_enabled(config=state.config)
-
-        def record(task: FluxTask, outcome: Submitted | ProviderFailure) -> None:
-            lifecycle.record_submission(
-                task=task,
-                outcome=outcome,
-                timeout=timeout,
-                awaits_webhook=awaits_webhook,
-                now=timezone.now(),
+        record = _Submissions(self, state)
+        for task in lifecycle.begin_submissions(tasks=tasks, now=now):
+            self._start(
+                self._senders,
+                task,
+                record,
+                lifecycle.send,
+                provider=provider,
+                webhook_url=webhook_address.address_for(config=state.config, task_id=task.pk),
             )
-            if isinstance(outcome, Submitted):
-                if state.is_refused and channel.close_breaker():
-                    logger.warning("the provider takes requests again")
-            elif isinstance(outcome, Unavailable):
-                # The next one would meet the same; the line waits a little instead.
-                self._send_after = time.monotonic() + (outcome.retry_after or HOLD_SECONDS)
-            else:
-                _follow_breaker(outcome)
-
-        return record
 
     def _ask_due(self, state: channel.Channel, now: datetime) -> None:
         room = ASK_BATCH - len(self._in_flight)
@@ -383,7 +384,7 @@ class _Sweep:
                 self._start(
                     self._askers,
                     task,
-                    self._record_look,
+                    self._looks,
                     lifecycle.look,
                     provider=provider,
                     cancel=True,
@@ -394,27 +395,14 @@ class _Sweep:
             self._askers.submit(self._look_each, simple[start : start + SIDE_BY_SIDE], provider)
 
     def _look_each(self, tasks: list[FluxTask], provider: Provider) -> None:
-        """Ask about some tasks; what is ready is fetched by other threads."""
         unanswered = {task.pk: task for task in tasks}
         try:
             for task, look in lifecycle.look_each(tasks=tasks, provider=provider):
                 del unanswered[task.pk]
-                if look is not None:
-                    self._back.put((task, self._record_look, look))
-                else:
-                    self._start(
-                        self._askers, task, self._record_look, lifecycle.fetch, provider=provider
-                    )
+                self._back.put((task, self._looks, look))
         except Exception as error:  # noqa: BLE001 - passed on to the thread that writes it down
             for task in unanswered.values():
-                self._back.put((task, self._record_look, error))
-
-    def _record_look(self, task: FluxTask, look: lifecycle.Look) -> None:
-        lifecycle.record_look(task=task, look=look, now=timezone.now())
-        if isinstance(look.outcome, Throttled):
-            self._ask_after = time.monotonic() + (look.outcome.retry_after or HOLD_SECONDS)
-        elif isinstance(look.outcome, ProviderFailure):
-            _follow_breaker(look.outcome)
+                self._back.put((task, self._looks, error))
 
     def _start(
         self,
@@ -443,10 +431,26 @@ class _Sweep:
             return
         while self._in_flight and (left := end - time.monotonic()) > 0:
             try:
-                back = self._back.get(timeout=left)
+                back = [self._back.get(timeout=left)]
             except queue.Empty:
                 return
-            self._write_down(back)
+            with suppress(queue.Empty):
+                while len(back) < WRITE_BATCH:
+                    back.append(self._back.get_nowait())
+            self._write_down_all(back)
+
+    def _write_down_all(self, back: Sequence[_Back]) -> None:
+        """Write down together what can be, and the others one by one."""
+        of_each: dict[_Recorder, list[tuple[FluxTask, _Outcome]]] = {}
+        for task, record, outcome in back:
+            of_each.setdefault(record, []).append((task, outcome))
+        for record, outcomes in of_each.items():
+            left = record.together(outcomes) if len(outcomes) > 1 else outcomes
+            written = {task.pk for task, _ in outcomes} - {task.pk for task, _ in left}
+            for key in written:
+                del self._in_flight[key]
+            for task, outcome in left:
+                self._write_down((task, record, outcome))
 
     def _write_down(self, back: _Back) -> None:
         with request_ids.named(back[0].web_request_id):
@@ -457,7 +461,7 @@ class _Sweep:
         try:
             if isinstance(outcome, Exception) and not isinstance(outcome, ProviderFailure):
                 raise outcome
-            record(task, outcome)
+            record.alone(task, outcome)
         except NO_DATABASE:
             self._wait_for_database()
             if task.submission == FluxTask.Submission.UNSENT:
@@ -468,6 +472,68 @@ class _Sweep:
             logger.exception("task %s could not be moved on", task.pk)
             _give_up(task)
         del self._in_flight[task.pk]
+
+
+# ---------------------------------------------------------------- what came back
+class _Submissions:
+    """What became of the submits of one round."""
+
+    def __init__(self, run: _Sweep, state: channel.Channel) -> None:
+        self._run = run
+        self._is_refused = state.is_refused
+        self._timeout = timedelta(seconds=state.config.timeout)
+        self._awaits_webhook = webhook_address.is_enabled(config=state.config)
+
+    def together(
+        self, outcomes: Sequence[tuple[FluxTask, _Outcome]]
+    ) -> Sequence[tuple[FluxTask, _Outcome]]:
+        accepted = [(task, seen) for task, seen in outcomes if isinstance(seen, Submitted)]
+        try:
+            lifecycle.record_acceptances(
+                accepted=accepted, timeout=self._timeout, now=timezone.now()
+            )
+        except Exception:  # noqa: BLE001 - met again, and reported, where it belongs to one task
+            return outcomes
+        return [(task, seen) for task, seen in outcomes if not isinstance(seen, Submitted)]
+
+    def alone(self, task: FluxTask, outcome: Submitted | ProviderFailure) -> None:
+        lifecycle.record_submission(
+            task=task,
+            outcome=outcome,
+            timeout=self._timeout,
+            awaits_webhook=self._awaits_webhook,
+            now=timezone.now(),
+        )
+        if isinstance(outcome, Submitted):
+            # With an open breaker one task at a time is sent, so its news comes alone.
+            if self._is_refused and channel.close_breaker():
+                logger.warning("the provider takes requests again")
+        elif isinstance(outcome, Unavailable):
+            # The next one would meet the same; the line waits a little instead.
+            self._run.send_after = time.monotonic() + (outcome.retry_after or HOLD_SECONDS)
+        else:
+            _follow_breaker(outcome)
+
+
+class _Looks:
+    """What looks at the provider brought."""
+
+    def __init__(self, run: _Sweep) -> None:
+        self._run = run
+
+    def together(
+        self, outcomes: Sequence[tuple[FluxTask, _Outcome]]
+    ) -> Sequence[tuple[FluxTask, _Outcome]]:
+        looks = [(task, seen) for task, seen in outcomes if isinstance(seen, lifecycle.Look)]
+        errors = [(task, seen) for task, seen in outcomes if isinstance(seen, Exception)]
+        return [*lifecycle.record_looks(looks=looks, now=timezone.now()), *errors]
+
+    def alone(self, task: FluxTask, look: lifecycle.Look) -> None:
+        lifecycle.record_look(task=task, look=look, now=timezone.now())
+        if isinstance(look.outcome, Throttled):
+            self._run.ask_after = time.monotonic() + (look.outcome.retry_after or HOLD_SECONDS)
+        elif isinstance(look.outcome, ProviderFailure):
+            _follow_breaker(look.outcome)
 
 
 def _follow_breaker(failure: ProviderFailure) -> None:
@@ -493,20 +559,34 @@ def _to_send(config: FluxConfig, now: datetime, *, most: int) -> list[FluxTask]:
     order = ["retry_count", "created_at", "id"]
     place = Window(RowNumber(), partition_by="user", order_by=order)
     first = due.annotate(place=place).filter(place__lte=free).order_by(*order)[:1000]
-    lines: dict[int, list[tuple[Any, ...]]] = {}
-    for row in first.values_list("user", "retry_count", "created_at", "pk"):
-        lines.setdefault(row[0], []).append(row[1:])
+    lines: dict[int, deque[tuple[int, str]]] = {}
+    for rank, (user, key) in enumerate(first.values_list("user", "pk")):
+        lines.setdefault(user, deque()).append((rank, key))
     limit = config.max_concurrent_per_member or config.max_concurrent_tasks
+    # The members by what they run and how long their first task has waited.
+    heads = [(running.get(user, 0), line[0][0], user) for user, line in lines.items()]
+    heapify(heads)
     chosen: list[str] = []
-    while len(chosen) < free:
-        waiting = [user for user, line in lines.items() if line and running.get(user, 0) < limit]
-        if not waiting:
-            break
-        user = min(waiting, key=lambda user: (running.get(user, 0), lines[user][0]))
-        chosen.append(lines[user].pop(0)[-1])
-        running[user] = running.get(user, 0) + 1
-    tasks = FluxTask.objects.filter(pk__in=chosen).order_by("created_at", "id")
-    return list(tasks.prefetch_related("inputs__upload", "inputs__image"))
+    while heads and len(chosen) < free and heads[0][0] < limit:
+        runs, _rank, user = heads[0]
+        chosen.append(lines[user].popleft()[1])
+        if lines[user]:
+            heapreplace(heads, (runs + 1, lines[user][0][0], user))
+        else:
+            heappop(heads)
+    tasks = list(FluxTask.objects.filter(pk__in=chosen).order_by("created_at", "id"))
+    with_pictures = [task for task in tasks if task.input_image_url]
+    prefetch_related_objects(with_pictures, "inputs__upload", "inputs__image")
+    return tasks
+
+
+#: What is needed of a task to ask about it and to write down the answer; a third of its columns.
+ASKED_WITH = (
+    *("user", "endpoint", "status", "submission", "request_id", "queue_position"),
+    *("created_at", "submitted_at", "accepted_at", "deadline_at", "missing_since", "updated_at"),
+    *("cancel_requested_at", "cancel_sent_at", "recover_requested_at", "input_transport"),
+    *("cost_reserved", "num_images", "error_code", "error_message"),
+)
 
 
 class _Known:
@@ -528,8 +608,7 @@ class _Known:
             if key not in self._tasks or self._tasks[key][0] != updated_at
         ]
         if changed:
-            # A question needs no parameters. The prompt goes into the search with the answer.
-            fresh = FluxTask.objects.defer("parameters").in_bulk(changed)
+            fresh = FluxTask.objects.only(*ASKED_WITH).in_bulk(changed)
             # What changed in between is read once more the next time.
             self._tasks.update({key: (seen[key], task) for key, task in fresh.items()})
         return [self._tasks[key][1] for key in seen if key in self._tasks]
@@ -629,8 +708,9 @@ def ask_again_after(task: FluxTask, *, now: datetime) -> float:
 # ---------------------------------------------------------------- pictures
 def _announce_pictures(now: datetime) -> None:
     """Queue a job for each picture due for storing. The time moved forward is its lease."""
+    # The second condition follows from the third, and is indexed.
     being_stored = TaskImage.objects.filter(
-        stored_at=None, storing_since__gt=now - lifecycle.STORE_LEASE
+        stored_at=None, next_action_at__gt=now, storing_since__gt=now - lifecycle.STORE_LEASE
     ).count()
     # One at a time even with the fewest workers; else some stay free for the sweep.
     free = max(1, settings.STORE_WORKERS) - being_stored

@@ -107,12 +107,13 @@ class Provider(Protocol):
     def poll(self, *, endpoint: str, request_id: str) -> Progress:
         """Raises Unavailable, OperatorNeeded or RequestNotFound."""
 
-    def poll_each(
+    def look_each(
         self, requests: Sequence[tuple[str, str]]
-    ) -> Iterator[tuple[int, Progress | ProviderFailure]]:
-        """Ask about several requests side by side: pairs of endpoint and request id.
+    ) -> Iterator[tuple[int, Progress | Result | ProviderFailure]]:
+        """Poll several requests side by side, and fetch the results of those that are completed:
+        pairs of endpoint and request id.
 
-        Yields each answer with the place of its question, as they come.
+        Yields what was learnt of each with its place, as the answers come.
         """
 
     def result(self, *, endpoint: str, request_id: str) -> Result:

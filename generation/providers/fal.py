@@ -9,24 +9,19 @@ What it promises:
 - Every call has time limits and reads a bounded number of bytes.
 - Callers see the types of `base`, never HTTP.
 
-It stands on http.client: there are a thousand polls a second to make, and one costs a fifth of
-what it does with requests on top. What matters more, a connection is made before anything is
-said on it, so that what never left can be told from what may have arrived. Proxies and .netrc
-are not looked up: no stray credentials.
+It stands on http.client, and on `side_by_side` for the thousand polls a second there are to
+make. A connection is made before anything is said on it, so that what never left can be told
+from what may have arrived. Proxies and .netrc are not looked up: no stray credentials.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import selectors
 import ssl
-import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -46,6 +41,15 @@ from generation.providers.base import (
     Throttled,
     Unavailable,
 )
+from generation.providers.side_by_side import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    Line,
+    Lines,
+    NoAnswer,
+    NotSent,
+    SideBySide,
+)
 
 #: Seconds to connect, and seconds between two bytes.
 CONNECT_SECONDS = 5.0
@@ -54,7 +58,7 @@ READ_SECONDS = 20.0
 SUBMIT_SECONDS = 60.0
 #: Seconds for a whole reply, however slowly it drips.
 TOTAL_SECONDS = 30.0
-MAX_REPLY_BYTES = 4 * 1024 * 1024
+MAX_REPLY_BYTES = MAX_ANSWER_BYTES
 MAX_URL_LENGTH = 4000
 #: A Retry-After beyond this many seconds is a mistake or an attack.
 MAX_RETRY_AFTER = 300.0
@@ -88,7 +92,8 @@ class Connection:
 @dataclass(frozen=True, kw_only=True)
 class _Reply:
     status: int
-    headers: Message
+    headers: Mapping[str, str]
+    """By their names in small letters."""
     body: Any
     """The decoded JSON, or None when it was none."""
 
@@ -98,7 +103,7 @@ class _Reply:
 
 
 class FalClient:
-    """Speaks to one account. May be shared by threads: each gets connections of its own."""
+    """Speaks to one account. May be shared by threads."""
 
     def __init__(self, connection: Connection) -> None:
         self._base_url = connection.base_url.rstrip("/")
@@ -108,13 +113,11 @@ class FalClient:
             "User-Agent": "fluxsite",
         }
         self._tls = ssl.create_default_context(cafile=certifi.where())
-        self._local = threading.local()
-        self._kept: weakref.WeakSet[_Kept] = weakref.WeakSet()
+        self._lines = Lines()
 
     def close(self) -> None:
         """Close the connections kept open between calls; the next call makes new ones."""
-        for kept in list(self._kept):
-            kept.close()
+        self._lines.close()
 
     # ------------------------------------------------------------ the contract
     def submit(
@@ -131,70 +134,53 @@ class FalClient:
                 reply = self._call(line, "POST", path, seconds=SUBMIT_SECONDS, payload=payload)
             finally:
                 line.close()
-        except _NotSent as error:
+        except NotSent as error:
             raise Unavailable("provider_unavailable", str(error)) from error
-        except _NoAnswer as error:
+        except NoAnswer as error:
             raise OutcomeUnknown("submit_unknown", str(error)) from error
         return self._read_submitted(reply)
 
     def poll(self, *, endpoint: str, request_id: str) -> Progress:
         return _read_progress(self._get(_status_path(endpoint, request_id)))
 
-    def poll_each(
+    def look_each(
         self, requests: Sequence[tuple[str, str]]
-    ) -> Iterator[tuple[int, Progress | ProviderFailure]]:
-        lines = self._lines(len(requests))
-        with selectors.DefaultSelector() as selector:
-            for place, (endpoint, request_id) in enumerate(requests):
-                try:
-                    if lines[place].sock is None:
-                        lines[place] = self._connect()
-                    self._say(lines[place], "GET", _status_path(endpoint, request_id))
-                except _NotSent as error:
-                    # The others would meet the same, and each might take its time to fail.
-                    failure = Unavailable("provider_unavailable", str(error))
-                    yield from ((rest, failure) for rest in range(place, len(requests)))
-                    break
-                except _NoAnswer as error:
-                    yield place, Unavailable("provider_unavailable", str(error))
-                    continue
-                selector.register(lines[place].sock, selectors.EVENT_READ, place)
-            yield from self._hear_each(selector, lines)
-
-    def _hear_each(
-        self, selector: selectors.BaseSelector, lines: Sequence[http.client.HTTPConnection]
-    ) -> Iterator[tuple[int, Progress | ProviderFailure]]:
-        deadline = time.monotonic() + READ_SECONDS
-        while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            for key in [key for key, _events in ready] or list(selector.get_map().values()):
-                selector.unregister(key.fileobj)
-                try:
-                    if not ready:
-                        lines[key.data].close()
-                        raise _NoAnswer("TimeoutError")
-                    yield key.data, _read_progress(self._hear(lines[key.data]))
-                except _NoAnswer as error:
-                    yield key.data, Unavailable("provider_unavailable", str(error))
-                except ProviderFailure as failure:
-                    yield key.data, failure
+    ) -> Iterator[tuple[int, Progress | Result | ProviderFailure]]:
+        try:
+            before, after = self._around_addresses()
+        except NotSent as error:
+            failure = Unavailable("provider_unavailable", str(error))
+            yield from ((place, failure) for place in range(len(requests)))
+            return
+        asking = SideBySide(self._lines, connect=self._connect, tail=after)
+        for place, (endpoint, request_id) in enumerate(requests):
+            asking.ask(place, before + _status_path(endpoint, request_id))
+        ready: set[int] = set()
+        for place, answer in asking.answers():
+            outcome: Progress | Result | ProviderFailure
+            try:
+                if isinstance(answer, Exception):
+                    raise Unavailable("provider_unavailable", str(answer))
+                if place in ready:
+                    outcome = _read_result_of_request(_reply(answer))
+                else:
+                    outcome = _read_progress(_reply(answer))
+                    if outcome.state == "completed":
+                        ready.add(place)
+                        asking.ask_next(place, before + _request_path(*requests[place]))
+                        continue
+            except ProviderFailure as error:
+                outcome = error
+            yield place, outcome
 
     def result(self, *, endpoint: str, request_id: str) -> Result:
-        reply = self._get(_request_path(endpoint, request_id))
-        if reply.status == 200 and reply.body is not None:
-            return _read_result(reply)
-        if reply.status == 200:
-            raise Unavailable("provider_unavailable", "The result is not JSON.")
-        _raise_for_lookup(reply)
-        if reply.status == 400 and "in progress" in str(reply.object.get("detail")):
-            raise Unavailable("provider_unavailable", "The result is not there yet.")
-        raise _refusal(reply)
+        return _read_result_of_request(self._get(_request_path(endpoint, request_id)))
 
     def cancel(self, *, endpoint: str, request_id: str) -> None:
         path = f"{_request_path(endpoint, request_id)}/cancel"
         try:
             reply = self._ask("PUT", path)
-        except (_NotSent, _NoAnswer) as error:
+        except (NotSent, NoAnswer) as error:
             raise Unavailable("provider_unavailable", str(error)) from error
         # 400 ALREADY_COMPLETED and 404 are answers too: the next poll tells the rest.
         if reply.status in (401, 402, 403):
@@ -206,37 +192,48 @@ class FalClient:
     def _get(self, path: str) -> _Reply:
         try:
             return self._ask("GET", path)
-        except (_NotSent, _NoAnswer) as error:
+        except (NotSent, NoAnswer) as error:
             raise Unavailable("provider_unavailable", str(error)) from error
 
     def _ask(self, method: str, path: str) -> _Reply:
-        """Make a call that may be repeated, on this thread's own connection."""
-        lines = self._lines(1)
-        if lines[0].sock is not None:
+        """Make a call that may be repeated, on a kept connection if there is one."""
+        line = self._lines.take()
+        if line is not None:
             try:
-                return self._call(lines[0], method, path)
-            except _NoAnswer as error:
+                return self._ask_on(line, method, path)
+            except NoAnswer as error:
                 if isinstance(error.__cause__, TimeoutError):
                     raise
-                # The server may have closed it long ago; a new one tells.
-        lines[0] = self._connect()
-        return self._call(lines[0], method, path)
+                # The server may have closed it just now; a new one tells.
+        return self._ask_on(self._connect(), method, path)
 
-    def _lines(self, count: int) -> list[http.client.HTTPConnection]:
-        """Return this thread's connections, at least so many; unmade ones have no socket."""
-        kept: _Kept | None = getattr(self._local, "kept", None)
-        if kept is None:
-            kept = self._local.kept = _Kept()
-            self._kept.add(kept)
-        while len(kept.lines) < count:
-            kept.lines.append(http.client.HTTPConnection("unmade.invalid"))
-        return kept.lines
+    def _ask_on(self, line: Line, method: str, path: str) -> _Reply:
+        reply = self._call(line, method, path)
+        self._lines.give_back(line)
+        return reply
 
-    def _connect(self) -> http.client.HTTPConnection:
-        """Return a new connection, made. Raises _NotSent."""
+    def _around_addresses(self) -> tuple[str, bytes]:
+        """Return what comes before and after the path of a question. Raises NotSent."""
         try:
             parts = urlsplit(self._base_url)
-            line: http.client.HTTPConnection
+            host = parts.hostname or ""
+            host = f"[{host}]" if ":" in host else host.encode("idna").decode()
+            if parts.port is not None:
+                host += f":{parts.port}"
+            headers = {"Host": host, "Accept-Encoding": "identity", **self._headers}
+            if not all(value.isprintable() for value in headers.values()):
+                raise NotSent("ValueError")
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            return parts.path, f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        except ValueError as error:
+            # An address or a key with letters that no request can carry.
+            raise NotSent(_describe(error)) from error
+
+    def _connect(self) -> Line:
+        """Return a new connection, made. Raises NotSent."""
+        try:
+            parts = urlsplit(self._base_url)
+            line: Line
             if parts.scheme == "https":
                 line = http.client.HTTPSConnection(
                     parts.hostname or "", parts.port, timeout=CONNECT_SECONDS, context=self._tls
@@ -246,22 +243,22 @@ class FalClient:
                     parts.hostname or "", parts.port, timeout=CONNECT_SECONDS
                 )
             else:
-                raise _NotSent("The base URL has no scheme.")
+                raise NotSent("The base URL has no scheme.")
             line.connect()
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _NotSent(_describe(error)) from error
+            raise NotSent(_describe(error)) from error
         return line
 
     def _call(
         self,
-        line: http.client.HTTPConnection,
+        line: Line,
         method: str,
         path: str,
         *,
         seconds: float = READ_SECONDS,
         payload: Mapping[str, Any] | None = None,
     ) -> _Reply:
-        """Make one call and read its reply. Raises _NotSent or _NoAnswer.
+        """Make one call and read its reply. Raises NotSent or NoAnswer.
 
         `seconds` may pass between two bytes. After a failure the connection is closed.
         """
@@ -270,7 +267,7 @@ class FalClient:
 
     def _say(
         self,
-        line: http.client.HTTPConnection,
+        line: Line,
         method: str,
         path: str,
         *,
@@ -288,19 +285,20 @@ class FalClient:
         except ValueError as error:
             # An address or a key with letters that no request can carry.
             line.close()
-            raise _NotSent(_describe(error)) from error
+            raise NotSent(_describe(error)) from error
         except (OSError, http.client.HTTPException) as error:
             line.close()
-            raise _NoAnswer(_describe(error)) from error
+            raise NoAnswer(_describe(error)) from error
 
-    def _hear(self, line: http.client.HTTPConnection) -> _Reply:
+    def _hear(self, line: Line) -> _Reply:
         try:
             with line.getresponse() as response:
                 content = _read_bounded(response)
         except (OSError, ValueError, http.client.HTTPException) as error:
             line.close()
-            raise _NoAnswer(_describe(error)) from error
-        return _Reply(status=response.status, headers=response.headers, body=_decode(content))
+            raise NoAnswer(_describe(error)) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return _Reply(status=response.status, headers=headers, body=_decode(content))
 
     def _read_submitted(self, reply: _Reply) -> Submitted:
         request_id = reply.object.get("request_id")
@@ -328,28 +326,6 @@ class FalClient:
 
 
 # ---------------------------------------------------------------- transport helpers
-class _Kept:
-    """Connections that are closed once nobody keeps them, such as when their thread ends."""
-
-    def __init__(self) -> None:
-        self.lines: list[http.client.HTTPConnection] = []
-
-    def close(self) -> None:
-        for line in self.lines:
-            line.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class _NotSent(Exception):
-    """The request provably never reached the server."""
-
-
-class _NoAnswer(Exception):
-    """The request may have arrived; its answer did not."""
-
-
 def _describe(error: Exception) -> str:
     # The text of these exceptions may name addresses.
     return type(error).__name__
@@ -366,6 +342,10 @@ def _read_bounded(response: http.client.HTTPResponse) -> bytes:
     if response.length:
         raise http.client.IncompleteRead(content, response.length)
     return content
+
+
+def _reply(answer: Answer) -> _Reply:
+    return _Reply(status=answer.status, headers=answer.headers, body=_decode(answer.content))
 
 
 def _decode(content: bytes) -> Any:
@@ -442,6 +422,17 @@ def _read_progress(reply: _Reply) -> Progress:
     )
 
 
+def _read_result_of_request(reply: _Reply) -> Result:
+    if reply.status == 200 and reply.body is not None:
+        return _read_result(reply)
+    if reply.status == 200:
+        raise Unavailable("provider_unavailable", "The result is not JSON.")
+    _raise_for_lookup(reply)
+    if reply.status == 400 and "in progress" in str(reply.object.get("detail")):
+        raise Unavailable("provider_unavailable", "The result is not there yet.")
+    raise _refusal(reply)
+
+
 def _refusal(reply: _Reply) -> ProviderFailure:
     """Return what an unhappy result means: it is final, whatever its number."""
     if reply.status == 499:
@@ -471,7 +462,7 @@ def _throttled(reply: _Reply) -> ProviderFailure:
 
 
 def _retry_after(reply: _Reply) -> float | None:
-    value = reply.headers.get("Retry-After", "")
+    value = reply.headers.get("retry-after", "")
     return min(float(value), MAX_RETRY_AFTER) if value.isascii() and value.isdigit() else None
 
 

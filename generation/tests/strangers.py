@@ -116,7 +116,9 @@ class Stranger:
     def _say(self, connection: socket.socket, answer: Answer) -> bool:
         """Say it; False when the connection is to end after it, for want of a length."""
         connection.settimeout(10)
-        is_whole = isinstance(answer, bytes) and b"\r\nContent-Length: " in answer[:1000]
+        is_whole = isinstance(answer, bytes) and (
+            b"\r\nContent-Length: " in answer[:1000] or answer.endswith(b"\r\n0\r\n\r\n")
+        )
         for piece in [answer] if isinstance(answer, bytes) else answer:
             if self._stopping.is_set():
                 return False

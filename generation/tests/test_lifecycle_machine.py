@@ -467,13 +467,9 @@ class ScriptedProvider:
             return Progress(state="completed")
         return self._answer()
 
-    def poll_each(self, requests):
-        for place, (endpoint, request_id) in enumerate(requests):
-            try:
-                answer = self.poll(endpoint=endpoint, request_id=request_id)
-            except ProviderFailure as failure:
-                answer = failure
-            yield place, answer
+    def look_each(self, requests):
+        for place, _request in enumerate(requests):
+            yield place, self.next_answer
 
     def result(self, *, endpoint, request_id):
         return self._answer()
@@ -942,8 +938,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             if cancel:
                 look = lifecycle.look(task=seen.task, provider=self.provider, cancel=True)
             else:
-                [(task, look)] = lifecycle.look_each(tasks=[seen.task], provider=self.provider)
-                look = look or lifecycle.fetch(task=task, provider=self.provider)
+                [(_task, look)] = lifecycle.look_each(tasks=[seen.task], provider=self.provider)
         assert (look.outcome, look.cancel_sent) == (outcome, cancel and hears_cancel)
         return look
 
@@ -951,6 +946,24 @@ class LifecycleMachine(RuleBasedStateMachine):
     def a_look_is_written_down_late_or_twice(self, which):
         if self.looks:
             self.happens(self._noting(*self.looks[-1 - which % len(self.looks)]))
+
+    @move(weight=8, number=st.integers(2, 6))
+    def looks_are_written_down_together(self, number):
+        looks = {seen.pk: (seen, look) for seen, look in self.looks[-number:]}
+        now = self.tick()
+
+        def call():
+            pairs = [(seen.task, look) for seen, look in looks.values()]
+            return {task.pk for task, _ in lifecycle.record_looks(looks=pairs, now=now)}
+
+        def should(world, left):
+            for seen, look in looks.values():
+                if seen.pk not in left:
+                    world.record_look(seen.pk, known=seen.known, look=look, now=now)
+            return left
+
+        if looks:
+            self.happens(Verb(call=call, should=should))
 
     def _noting(self, seen: Copy, look: lifecycle.Look) -> Verb:
         now = self.tick()
@@ -966,6 +979,9 @@ class LifecycleMachine(RuleBasedStateMachine):
     def pictures_are_delivered(self, which, kept, pictures):
         now = self.tick()
         seen = self.pick(which, kept, Row.is_followed)
+        if not seen.known.is_followed():
+            # Nobody has pictures for a task that they read before the provider had it.
+            seen = self.read(seen.pk)
         brought = result(pictures)
         for _time in range(2):
             self.happens(

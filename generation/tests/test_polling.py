@@ -16,6 +16,7 @@ from django_q.models import OrmQ, Schedule
 
 from generation import lifecycle, polling
 from generation.models import FluxConfig, FluxTask, SweepLease, TaskImage
+from generation.providers.base import PictureLink, Progress, Refused, Result
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UserFactory
 
 
@@ -110,6 +111,19 @@ def test_a_sweep_without_work_calls_nobody(drawing):
     assert OrmQ.objects.count() == 0
 
 
+def test_a_sweep_that_ends_keeps_no_connections(drawing, alice):
+    FluxTaskFactory(user=alice)
+    run = polling._Sweep(holder="me")
+    assert polling._take_lease("me")
+    run.until(polling.time.monotonic() + 5, idle=0)
+    lines = polling.channel.current().provider()._lines
+    assert lines._free != []
+
+    run.close()
+
+    assert lines._free == []
+
+
 def test_a_sweep_told_to_end_still_writes_down_what_it_was_sending(drawing, alice):
     """Told by SIGTERM while fal holds its answer, as when a site is stopped."""
     drawing.add_fault(kind="delay", on="submit", seconds=1)
@@ -138,6 +152,46 @@ def test_a_task_that_cannot_be_written_down_does_not_stop_the_others(drawing, al
     poisoned.refresh_from_db()
     healthy.refresh_from_db()
     assert (poisoned.status == "SUCCESS", healthy.status) == (False, "SUCCESS")
+
+
+def test_of_answers_that_come_together_one_that_cannot_be_written_down_stops_no_other(
+    drawing, alice, bob
+):
+    tasks = FluxTaskFactory.create_batch(6, user=alice, at_provider=True)
+    poisoned = FluxTaskFactory(user=bob, at_provider=True)
+    TaskImage.objects.create(user=bob, source="flux", task_id=poisoned.pk, position=0)
+    run = polling._Sweep(holder="me")
+    back = []
+    for task in [*tasks[:3], poisoned, *tasks[3:]]:
+        run._in_flight[task.pk] = task
+        picture = PictureLink(url="https://v3.fal.media/a.png")
+        back.append((task, run._looks, lifecycle.Look(outcome=Result(pictures=(picture,)))))
+
+    run._write_down_all(back)
+
+    run.close()
+    assert run._in_flight == {}
+    assert set(FluxTask.objects.filter(user=alice).values_list("status", flat=True)) == {"SUCCESS"}
+    assert FluxTask.objects.get(user=bob).status != "SUCCESS"
+
+
+def test_a_question_and_its_answer_read_a_task_once(drawing, alice, django_assert_num_queries):
+    FluxTaskFactory.create_batch(3, user=alice, at_provider=True)
+    now, paces, known = timezone.now(), polling._Paces(), polling._Known()
+
+    # What is due, the tasks, how many there are, and the claim.
+    with django_assert_num_queries(4):
+        claimed = polling._claim_to_ask("me", now, most=10, paces=paces, known=known)
+    looks = [(task, lifecycle.Look(outcome=Progress(state="running"))) for task in claimed]
+    with django_assert_num_queries(3):
+        assert lifecycle.record_looks(looks=looks, now=now) == []
+
+    assert len(claimed) == 3
+    failure = Refused("content_policy")
+    # A savepoint, the end of the task, and nothing is read.
+    for task in claimed:
+        with django_assert_num_queries(3):
+            lifecycle.record_look(task=task, look=lifecycle.Look(outcome=failure), now=now)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -295,11 +349,47 @@ def test_choosing_who_is_next_costs_the_same_for_any_number_of_members(
     FluxTaskFactory.create_batch(7)
     config = polling.channel.load_config()
 
-    # Whether anybody waits, who runs what, the line, the chosen and their inputs.
-    with django_assert_num_queries(5):
+    # Whether anybody waits, who runs what, the line, the chosen.
+    with django_assert_num_queries(4):
         chosen = polling._to_send(config, timezone.now(), most=3)
 
     assert len(chosen) == 3
+
+
+def test_the_pictures_of_those_who_are_next_are_read_for_all_at_once(
+    drawing, alice, django_assert_num_queries
+):
+    config = polling.channel.load_config()
+    for _task in range(3):
+        image = TaskImageFactory(user=alice)
+        task = FluxTaskFactory(user=alice, input_image_url=image.url)
+        task.inputs.create(position=0, image=image)
+
+    with django_assert_num_queries(4 + 2):
+        chosen = polling._to_send(config, timezone.now(), most=3)
+
+    with django_assert_num_queries(0):
+        assert all(task.inputs.all()[0].picture.url for task in chosen)
+
+
+def test_no_more_is_chosen_for_sending_than_can_be_sent_soon(drawing, alice, monkeypatch):
+    """What a killed sweep has chosen and not sent ends as `submit_unknown`."""
+    monkeypatch.setattr(polling, "SEND_BATCH", 4)
+    drawing.add_fault(kind="hold", on="submit")
+    FluxTaskFactory.create_batch(9, user=alice)
+    run = polling._Sweep(holder="me")
+    assert polling._take_lease("me")
+
+    for _round in range(3):
+        run._tick()
+
+    assert Counter(FluxTask.objects.values_list("submission", flat=True)) == {
+        "UNKNOWN": 4,
+        "UNSENT": 5,
+    }
+    drawing.release()
+    run.drain(polling.time.monotonic() + 10)
+    run.close()
 
 
 # ---------------------------------------------------------------- how often
