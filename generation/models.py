@@ -403,8 +403,8 @@ class FluxTask(ImageTask):
             models.Index(fields=["request_id"], name="idx_flux_tasks_request_id"),
             models.Index(fields=["-created_at", "-id"], name="idx_flux_tasks_created_at"),
             *_history_indexes("flux_tasks"),
-            # Only the first is looked for. The others spare live.py the tasks themselves; they
-            # cost no write of their own, because what changes has its next action moved too.
+            # Only the first is looked for; the others spare live.py the tasks themselves. Nearly
+            # every write moves the first anyway, so they cost next to none of their own.
             models.Index(
                 fields=["next_action_at", "id", "user", "updated_at"],
                 condition=Q(next_action_at__isnull=False),
