@@ -585,7 +585,7 @@ ASKED_WITH = (
     *("user", "endpoint", "status", "submission", "request_id", "queue_position"),
     *("created_at", "submitted_at", "accepted_at", "deadline_at", "missing_since", "updated_at"),
     *("cancel_requested_at", "cancel_sent_at", "recover_requested_at", "input_transport"),
-    *("cost_reserved", "num_images", "error_code", "error_message"),
+    *("cost_reserved", "num_images", "error_code", "error_message", "web_request_id"),
 )
 
 
