@@ -481,9 +481,8 @@ class Site:
         disk = import_string("fluxsite.disk.DiskStorage")
         disk(location=self.media).remove_stale_temporaries(timedelta(0))
         files = {str(p.relative_to(self.media)) for p in self.media.rglob("*") if p.is_file()}
-        files.discard(
-            import_string("fluxsite.operations.probes.FILE_NAME")
-        )  # It comes and goes while somebody asks how the storage is.
+        # It comes and goes while somebody asks how the storage is.
+        files.discard(import_string("fluxsite.operations.probes.FILE_NAME"))
         assert files == keys | set(forgotten)
         # gunicorn and Python clean up after themselves, unless they are killed in between.
         assert [p.name for p in Path(self.env["TMPDIR"]).iterdir()] == []
