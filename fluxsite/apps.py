@@ -5,10 +5,9 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
-from django.db import connections
 from django.db.models.signals import post_migrate
 
-from fluxsite import request_ids
+from fluxsite import request_ids, schedules
 
 
 class FluxsiteConfig(AppConfig):
@@ -36,28 +35,11 @@ class FluxsiteConfig(AppConfig):
 def prepare_schedules(*, using: str, **kwargs: Any) -> None:
     """After every migrate: the schedules by which the site counts what every hour brought
     and sees whether it is well."""
-    from django_q.models import Schedule
-
-    # A migration back to an older state leaves no table to write to.
-    if Schedule._meta.db_table not in connections[using].introspection.table_names():
-        return
-    Schedule.objects.get_or_create(
-        name="figures",
-        defaults={
-            "func": "fluxsite.operations.hours.roll_up",
-            "schedule_type": Schedule.MINUTES,
-            "minutes": 1,
-        },
-    )
-    Schedule.objects.get_or_create(
-        name="figures_nightly",
-        defaults={"func": "fluxsite.operations.hours.nightly", "schedule_type": Schedule.DAILY},
-    )
-    Schedule.objects.get_or_create(
-        name="watch",
-        defaults={
-            "func": "fluxsite.operations.incidents.watch",
-            "schedule_type": Schedule.MINUTES,
-            "minutes": 1,
+    schedules.keep(
+        using=using,
+        daily={"figures_nightly": "fluxsite.operations.hours.nightly"},
+        by_minutes={
+            "figures": (1, "fluxsite.operations.hours.roll_up"),
+            "watch": (1, "fluxsite.operations.incidents.watch"),
         },
     )

@@ -345,13 +345,12 @@ STATIC_URL = assets.ROOT
 if not DEBUG:  # Else files change while we run.
     _release = assets.release(STATICFILES_DIRS[0], packages=["django", "drf-spectacular-sidecar"])
     STATIC_URL += f"{_release}/"
+    WHITENOISE_IMMUTABLE_FILE_TEST = f"^{STATIC_URL}"
 # Served straight from where they lie: no collecting step between clone and page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 WHITENOISE_ADD_HEADERS_FUNCTION = assets.add_headers
 WHITENOISE_ALLOW_ALL_ORIGINS = False
-if not DEBUG:
-    WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/"
 
 # ---------------------------------------------------------------- being watched
 # What Prometheus shows to read /metrics; staff who are signed in need none.

@@ -7,6 +7,8 @@ from django.db import connections
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
+from fluxsite import schedules
+
 
 class GenerationConfig(AppConfig):
     name = "generation"
@@ -21,8 +23,6 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
     that is the floor under the wake-ups (generation/polling.py), the one that measures how long
     the models take, and those that look after the ledger, the pictures and the index of the
     search every night."""
-    from django_q.models import Schedule
-
     from credits.models import Price
     from generation import channel, lifecycle
     from generation.models import FluxConfig
@@ -33,32 +33,15 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
         channel.apply_environment()
     if Price._meta.db_table in tables:
         lifecycle.list_new_prices()
-    if Schedule._meta.db_table in tables:
-        Schedule.objects.get_or_create(
-            name="check_ledger",
-            defaults={"func": "credits.audit.nightly", "schedule_type": Schedule.DAILY},
-        )
-        Schedule.objects.get_or_create(
-            name="housekeeping",
-            defaults={"func": "generation.housekeeping.nightly", "schedule_type": Schedule.DAILY},
-        )
-        Schedule.objects.get_or_create(
-            name="pace",
-            defaults={
-                "func": "generation.pace.measure",
-                "schedule_type": Schedule.MINUTES,
-                "minutes": 10,
-            },
-        )
-        Schedule.objects.get_or_create(
-            name="search",
-            defaults={"func": "history.search.in_background", "schedule_type": Schedule.DAILY},
-        )
-        Schedule.objects.get_or_create(
-            name="sweep",
-            defaults={
-                "func": "generation.polling.kick",
-                "schedule_type": Schedule.MINUTES,
-                "minutes": 1,
-            },
-        )
+    schedules.keep(
+        using=using,
+        daily={
+            "check_ledger": "credits.audit.nightly",
+            "housekeeping": "generation.housekeeping.nightly",
+            "search": "history.search.in_background",
+        },
+        by_minutes={
+            "pace": (10, "generation.pace.measure"),
+            "sweep": (1, "generation.polling.kick"),
+        },
+    )

@@ -1,9 +1,10 @@
 from typing import Any
 
 from django.apps import AppConfig
-from django.db import connections
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.translation import gettext_lazy as _
+
+from fluxsite import schedules
 
 
 class HistoryConfig(AppConfig):
@@ -21,10 +22,4 @@ class HistoryConfig(AppConfig):
 
 def plan_the_night(*, using: str, **kwargs: Any) -> None:
     """After every migrate: see to it that the nightly jobs are on the schedule."""
-    from django_q.models import Schedule
-
-    if Schedule._meta.db_table in connections[using].introspection.table_names():
-        Schedule.objects.get_or_create(
-            name="history",
-            defaults={"func": "history.nightly.nightly", "schedule_type": Schedule.DAILY},
-        )
+    schedules.keep(using=using, daily={"history": "history.nightly.nightly"})

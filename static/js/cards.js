@@ -178,7 +178,9 @@ function take(card, newer) {
 function showSeconds() {
   for (const element of list.querySelectorAll("[data-since]")) {
     const seconds = secondsSince(element.dataset.since);
-    element.textContent = list.dataset.seconds.replace("{n}", Math.floor(seconds));
+    const text = list.dataset.seconds.replace("{n}", Math.floor(seconds));
+    // Each writing would have all cards looked through below.
+    if (element.textContent !== text) element.textContent = text;
     const bar = element.closest(".is-running")?.querySelector(".pace");
     if (bar) bar.value = Math.min(seconds, bar.max);
   }
