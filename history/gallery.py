@@ -20,6 +20,10 @@ from history.sources import Picture
 
 TEMPLATE = "history/_entry.html"
 
+#: How many pictures are asked for before the browser knows whether they can be seen; the first
+#: screen of a phone has as many.
+EARLY = 4
+
 _OF_ENTRY = ("key", "url", "short_name", "prompt", "source", "model_name", "moment")
 _OF_PICTURE = ("id", "url", "width", "height")
 
@@ -29,10 +33,10 @@ def items(entries: Iterable[Entry]) -> SafeString:
     # Asked once: Django looks for them anew each time.
     zone, language = timezone.get_current_timezone(), get_language() or ""
     written = [
-        _stencil(_shape(entry), language).fill(
+        _stencil(_shape(entry), language, at < EARLY).fill(
             _texts(entry) | {"day": entry.day_for(zone, language)}
         )
-        for entry in entries
+        for at, entry in enumerate(entries)
     ]
     return mark_safe("".join(written))  # noqa: S308
 
@@ -59,7 +63,7 @@ def _shape(entry: Entry) -> tuple[Any, ...]:
 
 
 @kept
-def _stencil(shape: tuple[Any, ...], _language: str) -> Stencil:
+def _stencil(shape: tuple[Any, ...], _language: str, is_early: bool) -> Stencil:  # noqa: FBT001
     is_favourite, is_shown, state, has_url, has_prompt, pictures = shape
     blanks = [_blank(at, *picture) for at, picture in enumerate(pictures)]
     blank = {
@@ -75,7 +79,7 @@ def _stencil(shape: tuple[Any, ...], _language: str) -> Stencil:
         "count": len(pictures),
         "count_text": Entry.text_of_count(len(pictures)),
     }
-    return Stencil(render_to_string(TEMPLATE, {"entry": blank}))
+    return Stencil(render_to_string(TEMPLATE, {"entry": blank, "is_early": is_early}))
 
 
 def _blank(at: int, is_nsfw: bool, has_id: bool, has_size: bool) -> Picture:  # noqa: FBT001

@@ -29,7 +29,8 @@ def card_here(context: Context, card: Card) -> SafeString:
     twenty of them are nearly all that a studio page costs."""
     if not card.is_settled:
         return _rendered(context, card)
-    key = (card.settled_as, get_language())
+    # The pictures of the first are not lazy: they are what a page shows first.
+    key = (card.settled_as, get_language(), bool(context.get("is_early")))
     with _lock:
         if known := _kept.get(key):
             _kept.move_to_end(key)

@@ -259,6 +259,18 @@ def test_a_card_that_is_done_follows_what_becomes_of_its_picture(member, alice):
     assert f"/media/{picture.pk}/640" not in page(member)
 
 
+def test_only_the_picture_of_the_newest_card_is_asked_for_at_once(member, alice):
+    first = TaskImageFactory(user=alice, task=FluxTaskFactory(user=alice, succeeded=True))
+
+    def is_lazy(picture):
+        after = page(member).split(f'src="/media/{picture.pk}/640"')[1]
+        return 'loading="lazy"' in after.split(">")[0]
+
+    assert not is_lazy(first)
+    second = TaskImageFactory(user=alice, task=FluxTaskFactory(user=alice, succeeded=True))
+    assert (is_lazy(first), is_lazy(second)) == (True, False)
+
+
 def test_a_card_that_is_done_opens_and_closes(member, alice):
     task = FluxTaskFactory(user=alice, succeeded=True)
     TaskImageFactory(user=alice, task=task)

@@ -66,9 +66,16 @@ def test_an_item_is_what_the_template_makes_of_its_entry(shape, language):
         # Twice: the second comes from what the first left behind.
         gallery.items([SHAPES[shape]])
         written = gallery.items([SHAPES[shape]])
-        rendered = render_to_string(gallery.TEMPLATE, {"entry": SHAPES[shape]})
+        rendered = render_to_string(gallery.TEMPLATE, {"entry": SHAPES[shape], "is_early": True})
 
     assert written == dense(rendered)
+
+
+def test_the_pictures_of_the_first_screen_are_not_lazy():
+    written = gallery.items([entry(id=f"t{n}") for n in range(gallery.EARLY + 2)])
+
+    lazy = ['loading="lazy"' in item for item in written.split("</li>")[:-1]]
+    assert lazy == [False] * gallery.EARLY + [True, True]
 
 
 def test_entries_of_one_shape_keep_their_own_values():
