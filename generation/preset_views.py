@@ -101,17 +101,22 @@ def save(request: HttpRequest) -> HttpResponse:
             return render(request, "generation/_preset_save.html", context, status=422)
         for problem in problems:
             messages.error(request, problem)
-        # Nothing of what is in the form is lost.
-        shown = composer.from_post(request=request, state=request_channel(request), edit=True)
-        name = post.get("preset_name", "")
-        return views.show_studio(request, shown=shown, status=422, preset_name=name)
+        return _studio_again(request, status=422, preset_name=post.get("preset_name", ""))
     text = _("“%(name)s” is saved.") % {"name": preset.name}
     if not is_fragment:
         messages.success(request, text)
-        return redirect(f"{reverse('generation:studio')}?preset={preset.pk}")
+        return _studio_again(request)
     response = render(request, "generation/_preset_save.html", {"done": text})
     response["HX-Trigger"] = "presets"
     return response
+
+
+def _studio_again(
+    request: HttpRequest, *, status: int = 200, preset_name: str = ""
+) -> HttpResponse:
+    """Show the studio with all that is in the form: prompt and pictures are in no address."""
+    shown = composer.from_post(request=request, state=request_channel(request), edit=True)
+    return views.show_studio(request, shown=shown, status=status, preset_name=preset_name)
 
 
 def _in_words(error: catalogue.InvalidRequest) -> list[str]:
