@@ -9,17 +9,19 @@ from urllib.parse import urlsplit
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
 
-from generation import catalogue, channel, lifecycle, polling, presets
+from generation import catalogue, channel, connection_report, lifecycle, polling, presets
 from generation.models import (
     FluxConfig,
     FluxTask,
@@ -139,6 +141,22 @@ class FluxConfigAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_urls(self) -> list[Any]:
+        test = self.admin_site.admin_view(require_POST(self.test_view))
+        return [
+            path("default/test/", test, name="generation_fluxconfig_test"),
+            *super().get_urls(),
+        ]
+
+    def test_view(self, request: HttpRequest) -> HttpResponse:
+        """Try the saved address and key out, for nothing, and say what to do next."""
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        level, text = connection_report.compose()
+        self.message_user(request, text, level)
+        page = reverse("admin:generation_fluxconfig_change", args=[FluxConfig.PK])
+        return HttpResponseRedirect(page)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """There is one row: go straight to it."""

@@ -23,6 +23,7 @@ from django.utils.crypto import salted_hmac
 
 from generation import fetching, fields
 from generation.models import FluxConfig
+from generation.providers.base import Trial
 from generation.providers.fal import Connection, FalClient
 
 #: How long an open breaker waits before one task may try: longer each time, up to the last.
@@ -123,6 +124,12 @@ def apply_environment() -> FluxConfig:
     config.close_breaker()
     config.save()
     return config
+
+
+def try_out() -> Trial:
+    """Ask the provider for nothing, to learn whether it is there and takes the saved key. Raises
+    ChannelClosed when there is nobody to ask. Not in a transaction: it waits for the network."""
+    return current().provider().try_out()
 
 
 # ---------------------------------------------------------------- the breaker

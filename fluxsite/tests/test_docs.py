@@ -20,6 +20,7 @@ DOCUMENTS = [
         "README.zh-CN.md",
         "CONTRIBUTING.md",
         "docs/configuration.md",
+        "docs/administration.md",
         "docs/operations.md",
     )
 ]

@@ -54,6 +54,24 @@ class Result:
     billable_units: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What asking after a request that nobody made brought; it costs nothing.
+
+    accepted        the vendor is there and takes the key
+    key_refused     it is there and does not
+    account_locked  it takes the key, and the account may not order
+    busy            it is there and has no time to tell
+    unreachable     nothing is there, or it did not answer in time
+    stranger        something is there that does not speak as the vendor does
+
+    `detail` is for staff.
+    """
+
+    verdict: Literal["accepted", "key_refused", "account_locked", "busy", "unreachable", "stranger"]
+    detail: str = ""
+
+
 class ProviderFailure(Exception):
     """`code` is an entry of generation/errors.py; `detail` is the vendor's own text for staff,
     without what the member wrote."""

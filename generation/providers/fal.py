@@ -16,9 +16,12 @@ from what may have arrived. Proxies and .netrc are not looked up: no stray crede
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +42,7 @@ from generation.providers.base import (
     Result,
     Submitted,
     Throttled,
+    Trial,
     Unavailable,
 )
 from generation.providers.side_by_side import (
@@ -58,6 +62,11 @@ READ_SECONDS = 20.0
 SUBMIT_SECONDS = 60.0
 #: Seconds for a whole reply, however slowly it drips.
 TOTAL_SECONDS = 30.0
+#: Seconds for a trial, all of it: somebody waits for its page.
+TRIAL_SECONDS = 12.0
+#: A request that cannot exist, of an app that does. To ask how it stands is free, and answered
+#: 404 to those whose key is right.
+_TRIAL_PATH = "/fal-ai/flux-1/requests/00000000-0000-0000-0000-000000000000/status"
 MAX_REPLY_BYTES = MAX_ANSWER_BYTES
 MAX_URL_LENGTH = 4000
 #: A Retry-After beyond this many seconds is a mistake or an attack.
@@ -187,6 +196,27 @@ class FalClient:
             raise _operator_needed(reply)
         if reply.status == 429 or reply.status >= 500:
             raise Unavailable("provider_unavailable", _quote(reply))
+
+    def try_out(self, *, seconds: float = TRIAL_SECONDS) -> Trial:
+        """Tell whether the vendor is there and takes the key, within `seconds`, for nothing."""
+        try:
+            line = self._connect()
+        except NotSent as error:
+            return Trial(verdict="unreachable", detail=str(error))
+        # Nothing else bounds the time in which headers may drip.
+        end = threading.Timer(seconds, _hang_up, [line.sock])
+        end.daemon = True
+        end.start()
+        try:
+            return _read_trial(self._call(line, "GET", _TRIAL_PATH, seconds=seconds))
+        except (NotSent, NoAnswer) as error:
+            spoke = isinstance(error.__cause__, http.client.HTTPException)
+            is_silent = isinstance(error.__cause__, OSError) or not spoke
+            verdict: Any = "unreachable" if is_silent else "stranger"
+            return Trial(verdict=verdict, detail=str(error))
+        finally:
+            end.cancel()
+            line.close()
 
     # ------------------------------------------------------------ transport
     def _get(self, path: str) -> _Reply:
@@ -331,6 +361,12 @@ def _describe(error: Exception) -> str:
     return type(error).__name__
 
 
+def _hang_up(sock: socket.socket) -> None:
+    # Unlike a close, this wakes the thread that reads.
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
 def _read_bounded(response: http.client.HTTPResponse) -> bytes:
     deadline = time.monotonic() + TOTAL_SECONDS
     content = b""
@@ -398,16 +434,32 @@ def _raise_for_lookup(reply: _Reply) -> None:
     """Raise for what a status or result call may say about itself, not about the request."""
     if reply.status in (401, 402, 403):
         raise _operator_needed(reply)
-    if reply.status == 404 and (
-        reply.object.get("status") == "NOT_FOUND"
-        or reply.object.get("detail") == "Request not found"
-    ):
+    if _is_not_found(reply):
         raise RequestNotFound("request_lost", _quote(reply))
     spoken_by_gateway = reply.status in (502, 503, 504) and not reply.object
     if reply.status == 429:
         raise _throttled(reply)
     if spoken_by_gateway or 300 <= reply.status < 400:
         raise Unavailable("provider_unavailable", _quote(reply), retry_after=_retry_after(reply))
+
+
+def _is_not_found(reply: _Reply) -> bool:
+    return reply.status == 404 and (
+        reply.object.get("status") == "NOT_FOUND"
+        or reply.object.get("detail") == "Request not found"
+    )
+
+
+def _read_trial(reply: _Reply) -> Trial:
+    verdict: Any = "stranger"
+    if _is_not_found(reply):
+        verdict = "accepted"
+    elif reply.status in (401, 402, 403):
+        locked = _operator_needed(reply).code == "account_locked"
+        verdict = "account_locked" if locked else "key_refused"
+    elif reply.status == 429 or reply.status >= 500:
+        verdict = "busy"
+    return Trial(verdict=verdict, detail=_quote(reply))
 
 
 def _read_progress(reply: _Reply) -> Progress:
