@@ -52,6 +52,11 @@ class Line:
         return bool(reference and reference.is_lost)
 
     @property
+    def _is_refund(self) -> bool:
+        reference = subjects.reference_of(self.entry)
+        return bool(reference and reference.is_refund)
+
+    @property
     def amount(self) -> int:
         return self.entry.amount + (self._closing.amount if self._closing else 0)
 
@@ -67,7 +72,7 @@ class Line:
     def title(self) -> str:
         if self.state == "granted":
             return _("Credits to begin with") if _is_start(self.entry) else _("Granted by staff")
-        if self.state == "adjusted" and not self._is_lost:
+        if self.state == "adjusted" and not (self._is_lost or self._is_refund):
             return _("Corrected by staff")
         if self.state == "redeemed":
             return _("Code redeemed")
@@ -84,6 +89,8 @@ class Line:
             return self._charge
         if self._is_lost:
             return _("Given back: a picture could not be saved and is gone at the provider")
+        if self._is_refund:
+            return _("Given back by staff: %(reason)s") % {"reason": reason_of(self.entry)}
         return reason_of(self.entry)
 
     @property

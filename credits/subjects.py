@@ -2,7 +2,7 @@
 
 A reservation's reference is `<source>:<id>`, or `<source>:<id>:late` for a result that came
 after its task had ended; what is paid back for a picture that was lost afterwards is adjusted
-under `<source>:<id>:lost:<n>`. To credits this is a text. settings.CREDITS_SUBJECTS names for each
+under `<source>:<id>:lost:<n>`, and what staff refund under `<source>:<id>:refund`. To credits this is a text. settings.CREDITS_SUBJECTS names for each
 source the function that knows what stands behind an id, so titles, links and thumbnails of
 tasks stay with the app that has tasks, and this one imports none:
 
@@ -30,6 +30,7 @@ class Reference(NamedTuple):
     id: str
     is_late: bool
     is_lost: bool = False
+    is_refund: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +59,12 @@ def reference_of(entry: LedgerEntry) -> Reference | None:
     source, _colon, rest = entry.reference.partition(":")
     subject_id, _colon, mark = rest.partition(":")
     is_lost = entry.kind == LedgerEntry.Kind.ADJUST and mark.startswith("lost:")
-    if not subject_id or not (is_lost or entry.kind in _OF_RESERVATIONS):
+    is_refund = entry.kind == LedgerEntry.Kind.ADJUST and mark == "refund"
+    if not subject_id or not (is_lost or is_refund or entry.kind in _OF_RESERVATIONS):
         return None
-    return Reference(source, subject_id, is_late=mark == "late", is_lost=is_lost)
+    return Reference(
+        source, subject_id, is_late=mark == "late", is_lost=is_lost, is_refund=is_refund
+    )
 
 
 def describe(*, user: Any, entries: Iterable[LedgerEntry]) -> dict[int, Subject]:

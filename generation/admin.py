@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -279,6 +281,28 @@ class ErrorCodeFilter(admin.AllValuesFieldListFilter):
         return (choice for choice in super().choices(changelist) if choice["display"] != "")
 
 
+#: So many tasks are in memory at a time, however many an action is for.
+_CHUNK = 500
+
+
+def _each(queryset: QuerySet[FluxTask]) -> Iterator[FluxTask]:
+    """Yield the tasks of an action, with their members. Which they are is decided at the start:
+    an action may move tasks out of its own filter."""
+    ids = list(queryset.values_list("pk", flat=True))
+    for start in range(0, len(ids), _CHUNK):
+        chunk = FluxTask.objects.filter(pk__in=ids[start : start + _CHUNK])
+        yield from list(chunk.select_related("user"))
+
+
+class RefundForm(forms.Form):
+    reason = forms.CharField(
+        label=gettext_lazy("reason"),
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=gettext_lazy("The member can read it."),
+    )
+
+
 @admin.register(FluxTask)
 class FluxTaskAdmin(ReadOnlyAdmin):
     list_display = [
@@ -288,11 +312,13 @@ class FluxTaskAdmin(ReadOnlyAdmin):
         "status",
         "submission",
         "error_code",
+        "cost",
         "next_step",
         "created_at",
     ]
     list_filter = [
         AttentionFilter,
+        ("refunded_at", admin.EmptyFieldListFilter),
         "status",
         "submission",
         "model",
@@ -302,7 +328,7 @@ class FluxTaskAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     readonly_fields = ["next_step", "pictures"]
     inlines = [TaskInputInline]
-    actions = ["cancel", "recover"]
+    actions = ["cancel", "recover", "refund"]
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["lease_token", "body_hash"]
@@ -321,12 +347,19 @@ class FluxTaskAdmin(ReadOnlyAdmin):
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("generation.change_fluxtask")
 
+    @admin.display(description=gettext_lazy("credits"), ordering="cost_charged")
+    def cost(self, task: FluxTask) -> str:
+        return _("refunded") if task.refunded_at else str(task.cost_charged)
+
     @admin.action(description=gettext_lazy("Cancel the selected tasks"), permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[FluxTask]) -> None:
         now = timezone.now()
-        count = sum(lifecycle.cancel(task=task, now=now) for task in queryset)
+        outcomes = [lifecycle.cancel(task=task, now=now) for task in _each(queryset)]
+        count, late = outcomes.count(True), outcomes.count(False)
         polling.kick_on_commit()
         messages.success(request, _("Cancelled or asked to stop: %(count)d") % {"count": count})
+        if late:
+            messages.info(request, _("Had ended already: %(count)d") % {"count": late})
 
     @admin.action(
         description=gettext_lazy("Ask the provider for late results of the selected tasks"),
@@ -335,7 +368,7 @@ class FluxTaskAdmin(ReadOnlyAdmin):
     def recover(self, request: HttpRequest, queryset: QuerySet[FluxTask]) -> None:
         now = timezone.now()
         asked, unpaid = 0, 0
-        for task in queryset.select_related("user"):
+        for task in _each(queryset):
             try:
                 asked += lifecycle.recover(task=task, now=now)
             except lifecycle.CannotPay:
@@ -345,6 +378,53 @@ class FluxTaskAdmin(ReadOnlyAdmin):
         if unpaid:
             text = _("Members without the credits for their late result: %(count)d")
             messages.warning(request, text % {"count": unpaid})
+
+    def has_refund_permission(self, request: HttpRequest) -> bool:
+        return settings.CREDITS_ENABLED and request.user.has_perm("credits.adjust")
+
+    @admin.action(
+        description=gettext_lazy("Refund the selected tasks, with a reason"), permissions=["refund"]
+    )
+    def refund(self, request: HttpRequest, queryset: QuerySet[FluxTask]) -> TemplateResponse | None:
+        """Ask for the reason, on a page of its own, then give back what each task cost."""
+        form = RefundForm(request.POST if "reason" in request.POST else None)
+        if not form.is_valid():
+            return self._ask_for_reason(request, queryset, form)
+        reason, now = form.cleaned_data["reason"], timezone.now()
+        actor = request.user.get_username()
+        count = total = missed = 0
+        for task in _each(queryset):
+            amount = lifecycle.refund(task=task, reason=reason, actor=actor, now=now)
+            total += amount
+            count += amount > 0
+            missed += amount == 0
+            if amount:
+                words = _("Refunded %(credits)d credits: %(reason)s")
+                self.log_change(request, task, words % {"credits": amount, "reason": reason})
+        if count:
+            text = _("Refunded tasks: %(count)d. Credits given back: %(credits)d")
+            messages.success(request, text % {"count": count, "credits": total})
+        if missed:
+            text = _("Nothing to give back, because free, unfinished or refunded: %(count)d")
+            messages.warning(request, text % {"count": missed})
+        return None
+
+    def _ask_for_reason(
+        self, request: HttpRequest, queryset: QuerySet[FluxTask], form: RefundForm
+    ) -> TemplateResponse:
+        due = queryset.filter(status=FluxTask.Status.SUCCESS, cost_charged__gt=0, refunded_at=None)
+        sums = due.order_by().aggregate(count=Count("pk"), credits=Sum("cost_charged"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Refund tasks"),
+            "opts": self.opts,
+            "form": form,
+            "sums": sums,
+            "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+            "select_across": request.POST.get("select_across") == "1",
+        }
+        return TemplateResponse(request, "admin/generation/fluxtask/refund.html", context)
 
 
 @admin.register(MidjourneyTask, JimengTask)

@@ -357,14 +357,18 @@ class Card:
         return self.task.result_seed or self.task.seed
 
     @property
+    def _cost_details(self) -> list[Detail]:
+        if self.task.refunded_at:
+            return [Detail(label=gettext("Credits"), value=gettext("refunded"))]
+        if self.task.cost_charged:
+            return [Detail(label=gettext("Credits"), value=str(self.task.cost_charged))]
+        return []
+
+    @property
     def details(self) -> list[Detail]:
         return [
             Detail(label=gettext("Model"), value=self.model_name),
-            *(
-                [Detail(label=gettext("Credits"), value=str(self.task.cost_charged))]
-                if self.task.cost_charged
-                else []
-            ),
+            *self._cost_details,
             *_parameter_details(self.task, seed=self.seed),
             *(
                 [Detail(label=pgettext("duration", "Time"), value=self.seconds)]

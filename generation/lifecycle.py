@@ -11,6 +11,7 @@
     cancel ─ at once while not sent, else a wish the provider is told
     hear_of ─ the provider calls: look now, or learn which request a lost answer was about
     recover ─ asks once more for what came too late; charged only if it delivers
+    refund ─ staff give back what a task has cost, once, with a reason
     store ─ copies a finished picture into our storage; what is lost for good is paid back
 
 Every transition is a conditional update whose row count is checked, so that two workers on
@@ -1127,6 +1128,35 @@ def _stop_recovering(task: FluxTask, *, code: str, detail: str, now: datetime) -
     )
 
 
+# ---------------------------------------------------------------- by staff
+def refund(*, task: FluxTask, reason: str, actor: str, now: datetime) -> int:
+    """Give back all that a finished task still costs, and return how much that was.
+
+    Its pictures and its state stay. Once for each task: 0 when there is nothing to give back,
+    because it cost nothing, was refunded, or has not ended with pictures. `actor` is the name of
+    who decides, `reason` is read by the member.
+    """
+    with transaction.atomic():
+        due = FluxTask.objects.filter(pk=task.pk, status=Status.SUCCESS, refunded_at=None)
+        amount = due.values_list("cost_charged", flat=True).first()
+        if not amount:
+            return 0
+        # A picture that is lost at this moment may be paying its part back already.
+        taken = due.filter(cost_charged=amount).update(
+            cost_charged=0, refunded_at=now, updated_at=now
+        )
+        if not taken:
+            return 0
+        ledger.adjust(
+            user=task.user,
+            amount=amount,
+            reference=f"{_reference(task)}:refund",
+            reason=reason,
+            actor=actor,
+        )
+    return amount
+
+
 # ---------------------------------------------------------------- pictures
 def store(
     *,
@@ -1263,16 +1293,18 @@ def _give_back_for_lost(image: TaskImage, *, now: datetime) -> None:
     amount = min(task.cost_charged, task.cost_reserved // task.num_images)
     if not amount:
         return
-    ledger.adjust(
-        user=task.user,
-        amount=amount,
-        reference=f"{_reference(task)}:lost:{image.position}",
-        reason="picture lost at the provider",
-        actor="",
-    )
-    FluxTask.objects.filter(pk=task.pk).update(
+    # Staff may refund the task at this moment, and this picture with it.
+    taken = FluxTask.objects.filter(pk=task.pk, cost_charged__gte=amount).update(
         cost_charged=F("cost_charged") - amount, updated_at=now
     )
+    if taken:
+        ledger.adjust(
+            user=task.user,
+            amount=amount,
+            reference=f"{_reference(task)}:lost:{image.position}",
+            reason="picture lost at the provider",
+            actor="",
+        )
 
 
 def parameters_of(task: FluxTask) -> Mapping[str, Any]:

@@ -347,6 +347,11 @@ class FluxTask(ImageTask):
     cost_reserved = models.PositiveIntegerField(default=0)
     cost_charged = models.PositiveIntegerField(default=0)
 
+    # NULL also for the reason of `comparison`.
+    refunded_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When staff gave back what it had cost.")
+    )
+
     input_transport = models.CharField(
         max_length=10,
         blank=True,

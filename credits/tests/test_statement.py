@@ -121,6 +121,7 @@ def test_all_lines_together_are_the_balance(rich):
         ("SETTLE", "thing:1", Reference("thing", "1", is_late=False)),
         ("RELEASE", "thing:1:late", Reference("thing", "1", is_late=True)),
         ("ADJUST", "thing:1:lost:0", Reference("thing", "1", is_late=False, is_lost=True)),
+        ("ADJUST", "thing:1:refund", Reference("thing", "1", is_late=False, is_refund=True)),
         ("RESERVE", "bare", None),
         ("GRANT", "start:1", None),
         ("REDEEM", "code:1:user:2", None),

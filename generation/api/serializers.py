@@ -42,6 +42,9 @@ class TaskSerializer(serializers.Serializer):
     queue_position = serializers.IntegerField(allow_null=True)
     queue_total = serializers.IntegerField(allow_null=True)
     cost = serializers.IntegerField()
+    refunded_at = serializers.DateTimeField(
+        allow_null=True, help_text="When staff gave back what it had cost."
+    )
     error_code = serializers.CharField(allow_null=True)
     error_message = serializers.CharField(allow_null=True)
     seed = serializers.CharField(allow_null=True, help_text="Decimal text; up to 64 bit.")
@@ -163,7 +166,8 @@ def _represent(
         "image_url": pictures[0]["image_url"] if pictures else None,
         "queue_position": place.position if place else task.queue_position,
         "queue_total": place.total if place else None,
-        "cost": task.cost_charged or task.cost_reserved,
+        "cost": 0 if task.refunded_at else task.cost_charged or task.cost_reserved,
+        "refunded_at": task.refunded_at,
         "error_code": task.error_code or None,
         "error_message": _explain(task),
         "seed": task.result_seed or task.seed or None,
