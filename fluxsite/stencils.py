@@ -26,13 +26,25 @@ _EDGE = "\0"
 _INDENTATION = re.compile(r"\s*\n\s*")
 
 
+#: How to empty what `kept` remembers.
+_caches: list[Callable[[], None]] = []
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def kept(function: Callable[P, T]) -> Callable[P, T]:
     """Remember what a function makes of its arguments; but not where templates are written."""
-    return cast("Callable[P, T]", lru_cache(maxsize=0 if settings.DEBUG else 1024)(function))
+    cache = lru_cache(maxsize=0 if settings.DEBUG else 1024)(function)
+    _caches.append(cache.cache_clear)
+    return cast("Callable[P, T]", cache)
+
+
+def forget() -> None:
+    """Have everything made anew, in this process: something that it shows is called differently
+    now."""
+    for clear in _caches:
+        clear()
 
 
 def hole(name: str) -> SafeString:

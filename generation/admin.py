@@ -10,8 +10,9 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
@@ -23,12 +24,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
-from generation import catalogue, channel, connection_report, lifecycle, polling, presets
+from generation import catalogue, channel, connection_report, lifecycle, offering, polling, presets
 from generation.models import (
     FluxConfig,
     FluxTask,
     JimengTask,
     MidjourneyTask,
+    OfferedModel,
     Preset,
     StorageUse,
     TaskImage,
@@ -188,6 +190,84 @@ class FluxConfigAdmin(admin.ModelAdmin):
             "key_unreadable": _("The stored key cannot be decrypted: enter it again."),
         }
         return texts[channel.current().mode]
+
+
+# ---------------------------------------------------------------- models
+class OfferedModelForm(forms.ModelForm):
+    # Not called as the model's own field: the admin takes none with a table of its own.
+    kept_to = forms.ModelMultipleChoiceField(
+        label=gettext_lazy("groups"),
+        queryset=Group.objects.order_by("name"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=gettext_lazy("Only their members may use it, staff too. None: everybody."),
+    )
+
+    class Meta:
+        model = OfferedModel
+        fields = ["enabled", "label", "position"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["kept_to"] = self.instance.groups.all()
+
+
+@admin.register(OfferedModel)
+class OfferedModelAdmin(admin.ModelAdmin):
+    """All models of the catalogue: which are offered, to whom, and under which name."""
+
+    form = OfferedModelForm
+    list_display = ["__str__", "enabled", "label", "position", "only_for", "prices"]
+    list_editable = ["enabled", "label", "position"]
+    readonly_fields = ["model_id", "prices"]
+    fields = ["model_id", "enabled", "label", "position", "kept_to", "prices"]
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # A model is an entry of the catalogue.
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OfferedModel]:
+        known = [model.id for model in catalogue.MODELS]
+        rows = super().get_queryset(request).filter(pk__in=known).prefetch_related("groups")
+        # Once for the page: prices of all models cost one query.
+        self.listed = lifecycle.price_list()
+        return rows.order_by(F("position").asc(nulls_last=True), "pk")
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: OfferedModel,
+        form: Any,
+        change: bool,  # noqa: FBT001
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if "kept_to" in form.cleaned_data:
+            obj.groups.set(form.cleaned_data["kept_to"])
+        offering.renew()
+
+    @admin.display(description=gettext_lazy("id"))
+    def model_id(self, row: OfferedModel) -> str:
+        return row.pk
+
+    @admin.display(description=gettext_lazy("groups"))
+    def only_for(self, row: OfferedModel) -> str:
+        return ", ".join(sorted(group.name for group in row.groups.all())) or _("everybody")
+
+    @admin.display(description=gettext_lazy("credits per picture"))
+    def prices(self, row: OfferedModel) -> SafeString:
+        model = catalogue.find_model(row.pk)
+        if model is None or not settings.CREDITS_ENABLED:
+            return format_html("–")
+        address = reverse("admin:credits_price_changelist")
+        return format_html_join(
+            " · ",
+            '<a href="{}?q={}">{}</a>',
+            ((address, endpoint.id, self.listed[endpoint.id]) for endpoint in model.endpoints),
+        )
 
 
 # ---------------------------------------------------------------- what only happened

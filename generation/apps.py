@@ -24,13 +24,15 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
     the models take, and those that look after the ledger, the pictures and the index of the
     search every night."""
     from credits.models import Price
-    from generation import channel, lifecycle
-    from generation.models import FluxConfig
+    from generation import channel, lifecycle, offering
+    from generation.models import FluxConfig, OfferedModel
 
     # A migration back to an older state leaves no table to write to.
     tables = connections[using].introspection.table_names()
     if FluxConfig._meta.db_table in tables:
         channel.apply_environment()
+    if OfferedModel._meta.db_table in tables:
+        offering.list_new()
     if Price._meta.db_table in tables:
         lifecycle.list_new_prices()
     schedules.keep(

@@ -173,7 +173,8 @@ class Card:
         task = self.task
         images = [(i.pk, i.width, i.stored_at, i.lost_at, i.store_attempts) for i in self.images]
         inputs = [item.picture.pk for item in task.inputs.all()]
-        return (task.pk, task.updated_at, task.cost_charged, *images, *inputs)
+        words = (self.model_name, task.cost_charged)
+        return (task.pk, task.updated_at, *words, *images, *inputs)
 
     # ------------------------------------------------------------ words
     @property

@@ -62,6 +62,19 @@ class InvalidRequest(Exception):
 
 
 # ---------------------------------------------------------------- what an entry consists of
+#: Names staff have given to models, by id. Replaced as one.
+_given_names: list[Mapping[str, str]] = [{}]
+
+
+def rename(names: Mapping[str, str]) -> bool:
+    """Call the models with these ids by these names from now on, in this process; all others
+    by their own. False: they are called so already."""
+    if _given_names[0] == names:
+        return False
+    _given_names[0] = dict(names)
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One setting of an endpoint: its type, default and range as our API has them.
@@ -224,10 +237,15 @@ class Model:
     of a drawing in static/img/models."""
 
     id: str
-    name: str
+    own_name: str
     summary: str
     endpoints: tuple[Endpoint, ...]
     picture: str = "any"
+
+    @property
+    def name(self) -> str:
+        """What the model is called here: as staff have named it, else by its own name."""
+        return _given_names[0].get(self.id) or self.own_name
 
     @property
     def min_images(self) -> int:
@@ -564,7 +582,7 @@ def _redux(endpoint_id: str, *parameters: Parameter, price: int) -> Endpoint:
 MODELS: tuple[Model, ...] = (
     Model(
         id="fal-ai/flux-1/schnell",
-        name="FLUX.1 schnell",
+        own_name="FLUX.1 schnell",
         summary=_("Quick drafts in a second or two"),
         picture="schnell",
         endpoints=(
@@ -578,7 +596,7 @@ MODELS: tuple[Model, ...] = (
     ),
     Model(
         id="fal-ai/flux-1/dev",
-        name="FLUX.1 dev",
+        own_name="FLUX.1 dev",
         summary=_("Careful pictures, from words or from a picture"),
         picture="dev",
         endpoints=(
@@ -601,35 +619,35 @@ MODELS: tuple[Model, ...] = (
     ),
     Model(
         id="fal-ai/flux-pro/kontext",
-        name="FLUX.1 Kontext pro",
+        own_name="FLUX.1 Kontext pro",
         summary=_("Edits a picture as you tell it, or draws a new one"),
         picture="kontext",
         endpoints=_kontext("fal-ai/flux-pro/kontext", price=25, multi_price=30),
     ),
     Model(
         id="fal-ai/flux-pro/kontext/max",
-        name="FLUX.1 Kontext max",
+        own_name="FLUX.1 Kontext max",
         summary=_("Kontext at its best: prompts, lettering, several pictures into one"),
         picture="kontext-max",
         endpoints=_kontext("fal-ai/flux-pro/kontext/max", price=35, multi_price=35),
     ),
     Model(
         id="fal-ai/flux-1/dev/redux",
-        name="FLUX.1 dev Redux",
+        own_name="FLUX.1 dev Redux",
         summary=_("Variations of a picture, without a prompt"),
         picture="redux",
         endpoints=(_redux("fal-ai/flux-1/dev/redux", _steps(28), _guidance(), price=10),),
     ),
     Model(
         id="fal-ai/flux-1/schnell/redux",
-        name="FLUX.1 schnell Redux",
+        own_name="FLUX.1 schnell Redux",
         summary=_("Quick variations of a picture, without a prompt"),
         picture="redux-schnell",
         endpoints=(_redux("fal-ai/flux-1/schnell/redux", _steps(4, maximum=12), price=5),),
     ),
     Model(
         id="fal-ai/flux-2-pro",
-        name="FLUX.2 pro",
+        own_name="FLUX.2 pro",
         summary=_("The newest generation: one polished picture at a time"),
         picture="flux2-pro",
         endpoints=(
@@ -664,7 +682,7 @@ MODELS: tuple[Model, ...] = (
     ),
     Model(
         id="fal-ai/flux-2",
-        name="FLUX.2 dev",
+        own_name="FLUX.2 dev",
         summary=_("The newest open model, from words or up to four pictures"),
         picture="flux2",
         endpoints=(
@@ -707,7 +725,7 @@ MODELS: tuple[Model, ...] = (
     ),
     Model(
         id="fal-ai/flux-pro/v1.1-ultra",
-        name="FLUX1.1 pro ultra",
+        own_name="FLUX1.1 pro ultra",
         summary=_("Four megapixels, photographic"),
         picture="ultra",
         endpoints=(
@@ -756,7 +774,7 @@ def _index() -> Mapping[str, Model]:
                 endpoint.id,
                 Model(
                     id=endpoint.id,
-                    name=f"{model.name} ({endpoint.id.rsplit('/', 1)[-1]})",
+                    own_name=f"{model.own_name} ({endpoint.id.rsplit('/', 1)[-1]})",
                     summary=model.summary,
                     endpoints=(endpoint,),
                     picture=model.picture,
@@ -777,7 +795,7 @@ def find_model(model_id: object) -> Model | None:
 def family(model_id: object) -> Model | None:
     """Return the model the picker shows for an id, also for ids that fix one endpoint."""
     model = find_model(model_id)
-    if model is None or model in MODELS:
+    if model is None or any(model.id == each.id for each in MODELS):
         return model
     return next(each for each in MODELS if model.endpoints[0] in each.endpoints)
 

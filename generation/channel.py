@@ -12,7 +12,7 @@ does saving the configuration. Running tasks are followed all the while.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils.crypto import salted_hmac
 
-from generation import fetching, fields
+from generation import fetching, fields, offering
 from generation.models import FluxConfig
 from generation.providers.base import Trial
 from generation.providers.fal import Connection, FalClient
@@ -47,6 +47,8 @@ class Channel:
     mode: Mode
     config: FluxConfig
     connection: Connection | None = None
+    #: The models there are for whom (generation/offering.py).
+    offer: offering.Offer = field(default_factory=offering.Offer)
 
     @property
     def is_open(self) -> bool:
@@ -176,10 +178,16 @@ def has_key() -> bool:
 
 
 def current() -> Channel:
-    """Return the state of the channel now. One query."""
+    """Return the state of the channel now. One query, and two more in the first call of a
+    process after the offer of models has changed."""
     config = load_config()
     mode, connection = _connection(config)
-    return Channel(mode=mode if config.enabled else "off", config=config, connection=connection)
+    return Channel(
+        mode=mode if config.enabled else "off",
+        config=config,
+        connection=connection,
+        offer=offering.of(config),
+    )
 
 
 def _connection(config: FluxConfig) -> tuple[Mode, Connection | None]:

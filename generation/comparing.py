@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from generation import catalogue, intake
+from generation import catalogue, intake, offering
 
 #: So many models can be compared.
 FEWEST, MOST = 2, 4
 SHARED = ("aspect_ratio", "num_images", "seed")
 
 
-def named(ids: Iterable[str]) -> list[catalogue.Model]:
-    """Return the models of these names, in the order of the catalogue, each once."""
+def named(ids: Iterable[str], *, menu: offering.Menu) -> list[catalogue.Model]:
+    """Return the models of these names, in the order of the menu, each once."""
     wanted = set(ids)
-    return [model for model in catalogue.MODELS if model.id in wanted]
+    return [model for model in menu.models if model.id in wanted]
 
 
 def nearest_endpoint(model: catalogue.Model, images: int) -> catalogue.Endpoint:

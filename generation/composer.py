@@ -26,6 +26,7 @@ from generation import (
     intake,
     lifecycle,
     media,
+    offering,
     pace,
     readiness,
     uploads,
@@ -111,6 +112,7 @@ class Composer:
 
     form: StudioForm
     channel: channel.Channel
+    menu: offering.Menu
     pictures: Sequence[Upload | TaskImage]
     key: str
     #: Files that came with the form and were not accepted.
@@ -132,7 +134,8 @@ class Composer:
 
     @cached_property
     def models(self) -> list[ModelChoice]:
-        return [self._choice(model) for model in catalogue.MODELS]
+        # With nothing on the menu the form still stands somewhere; the button says why it is idle.
+        return [self._choice(model) for model in self.menu.models or (self.model,)]
 
     def _choice(self, model: catalogue.Model) -> ModelChoice:
         endpoint = shown_endpoint(model, self.images)
@@ -253,6 +256,7 @@ class Composer:
         return readiness.reasons(
             user=self.form.user,
             state=self.channel,
+            menu=self.menu,
             models=self.drawing,
             is_comparison=self.is_comparing,
             images=self.images,
@@ -308,22 +312,23 @@ def from_address(
     pictures = _own_pictures(request.user, addresses)
     if len(pictures) < len(addresses):
         raise Http404
-    model = catalogue.family(query.get("model", ""))
+    menu = state.offer.menu(user=request.user)
+    model = menu.family(query.get("model", ""))
     if model:
         shown = catalogue.find_endpoint(query.get("shown", ""))
         values: Mapping[str, Any] = query
     else:
-        model = catalogue.family(newest.model if newest else "") or default_model(state)
+        model = menu.family(newest.model if newest else "") or default_model(state, menu)
         shown = None
         values = {**newest.parameters, "seed": ""} if newest else {}
         if addresses and model.max_images == 0:
-            model = next(other for other in catalogue.MODELS if other.max_images)
+            model = next((other for other in menu.models if other.max_images), model)
             values = {}
     prompt = query.get("prompt", "")
     if newest and query.get("task") == newest.pk:
         # Where a form that was sent without scripts leads: the words stay.
         prompt = newest.prompt
-    return _unbound(request.user, state, model, pictures, prompt, values, shown=shown)
+    return _unbound(request.user, state, menu, model, pictures, prompt, values, shown=shown)
 
 
 def _like(request: HttpRequest, state: channel.Channel, query: QueryDict) -> Composer:
@@ -334,13 +339,15 @@ def _like(request: HttpRequest, state: channel.Channel, query: QueryDict) -> Com
     if keep not in KEEP or not is_id(task_id):
         raise Http404
     task = get_object_or_404(tasks, pk=task_id)
+    menu = state.offer.menu(user=request.user)
     if keep == "prompt":
-        return _unbound(request.user, state, default_model(state), [], task.prompt, {})
+        return _unbound(request.user, state, menu, default_model(state, menu), [], task.prompt, {})
     seed = (task.result_seed or task.seed) if keep == "all" else ""
     return _unbound(
         request.user,
         state,
-        catalogue.family(task.model) or default_model(state),
+        menu,
+        menu.family(task.model) or default_model(state, menu),
         [item.picture for item in task.inputs.all()],
         task.prompt,
         {**task.parameters, "seed": seed},
@@ -349,14 +356,17 @@ def _like(request: HttpRequest, state: channel.Channel, query: QueryDict) -> Com
 
 def _from_preset(request: HttpRequest, state: channel.Channel, query: QueryDict) -> Composer:
     preset = own_preset(request.user, query)
-    if catalogue.family(preset.model) is None:
+    menu = state.offer.menu(user=request.user)
+    if menu.family(preset.model) is None:
         messages.warning(request, gettext("The model of this preset is no longer offered here."))
     addresses = query.getlist("image")
     pictures = _own_pictures(request.user, addresses)
     if len(pictures) < len(addresses):
         raise Http404
-    model = catalogue.family(preset.model) or default_model(state)
-    composer = _unbound(request.user, state, model, pictures, preset.prompt, preset.parameters)
+    model = menu.family(preset.model) or default_model(state, menu)
+    composer = _unbound(
+        request.user, state, menu, model, pictures, preset.prompt, preset.parameters
+    )
     composer.words = preset.prompt
     return composer
 
@@ -375,14 +385,15 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
     With `edit` it is only shown again: nothing was asked yet, so nothing is checked.
     """
     post = request.POST
-    model = catalogue.family(post.get("model", "")) or default_model(state)
+    menu = state.offer.menu(user=request.user)
+    model = menu.family(post.get("model", "")) or default_model(state, menu)
     addresses = post.getlist("image")
     taken, refusals = _take_in(request)
     addresses += taken
     if edit:
         addresses = _edited(addresses, post.get("edit", ""))
     pictures = _own_pictures(request.user, addresses)
-    compared = asked_to_compare(post)
+    compared = asked_to_compare(post, menu)
     endpoint = shown_endpoint(model, len(addresses), compared)
     shown = catalogue.find_endpoint(post.get("shown", ""))
     values: Mapping[str, Any] = post
@@ -396,6 +407,7 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
         return _unbound(
             request.user,
             state,
+            menu,
             model,
             pictures,
             post.get("prompt", ""),
@@ -415,7 +427,10 @@ def from_post(*, request: HttpRequest, state: channel.Channel, edit: bool = Fals
     )
     for text in refusals:
         form.add_error("references", text)
+    for problem in _not_offered(post, menu):
+        form.refuse(problem)
     return Composer(
+        menu=menu,
         form=form,
         channel=state,
         pictures=pictures,
@@ -449,39 +464,51 @@ def from_settings(
 ) -> Composer | None:
     """Return the composer for a model, or those compared, and a number of pictures. None: no
     such model."""
-    model = catalogue.family(query.get("model", ""))
+    menu = state.offer.menu(user=user)
+    model = menu.family(query.get("model", ""))
     if model is None:
         return None
     return _unbound(
         user,
         state,
+        menu,
         model,
         [],
         "",
         query,
         shown=catalogue.find_endpoint(query.get("shown", "")),
         images=images,
-        compared=asked_to_compare(query),
+        compared=asked_to_compare(query, menu),
     )
 
 
 def from_preset(*, user: Any, query: QueryDict, images: int, state: channel.Channel) -> Composer:
     """Return the composer a preset leads to, for a number of pictures. Raises Http404."""
     preset = own_preset(user, query)
-    model = catalogue.family(preset.model) or default_model(state)
-    composer = _unbound(user, state, model, [], "", preset.parameters, images=images)
+    menu = state.offer.menu(user=user)
+    model = menu.family(preset.model) or default_model(state, menu)
+    composer = _unbound(user, state, menu, model, [], "", preset.parameters, images=images)
     composer.words = preset.prompt
     return composer
 
 
-def asked_to_compare(query: QueryDict) -> list[catalogue.Model] | None:
+def asked_to_compare(query: QueryDict, menu: offering.Menu) -> list[catalogue.Model] | None:
     """Return the models to compare, None when one alone is to draw."""
-    return comparing.named(query.getlist("models")) if query.get("compare") else None
+    return comparing.named(query.getlist("models"), menu=menu) if query.get("compare") else None
+
+
+def _not_offered(post: QueryDict, menu: offering.Menu) -> list[catalogue.Problem]:
+    """Return what is wrong with models that a form names and that were taken off the menu since
+    it was made. Another one must not draw, and cost, in their place."""
+    ids = post.getlist("models") if post.get("compare") else [post.get("model", "")]
+    named = [model for model in map(catalogue.family, ids) if model is not None]
+    return [offering.problem_of(model) for model in named if not menu.offers(model)]
 
 
 def _unbound(
     user: Any,
     state: channel.Channel,
+    menu: offering.Menu,
     model: catalogue.Model,
     pictures: Sequence[Upload | TaskImage],
     prompt: str,
@@ -502,7 +529,14 @@ def _unbound(
         compared=compared,
         initial={**initial, "prompt": prompt[: catalogue.MAX_PROMPT_LENGTH]},
     )
-    return Composer(form=form, channel=state, pictures=pictures, key=new_token(), compared=compared)
+    return Composer(
+        form=form,
+        channel=state,
+        menu=menu,
+        pictures=pictures,
+        key=new_token(),
+        compared=compared,
+    )
 
 
 def _edited(addresses: Sequence[str], command: str) -> list[str]:
@@ -532,9 +566,8 @@ def is_id(text: str) -> bool:
 
 
 # ---------------------------------------------------------------- models and endpoints
-def default_model(state: channel.Channel) -> catalogue.Model:
-    chosen = catalogue.family(state.config.default_model)
-    return chosen or catalogue.family(catalogue.DEFAULT_MODEL) or catalogue.MODELS[0]
+def default_model(state: channel.Channel, menu: offering.Menu) -> catalogue.Model:
+    return menu.default(state.config.default_model)
 
 
 def shown_endpoint(

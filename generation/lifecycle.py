@@ -164,7 +164,9 @@ def price_list() -> Mapping[str, int]:
 
 
 def quote(*, user: Any, request: catalogue.Request) -> Quote:
-    """Return what a request would cost. Nothing is reserved."""
+    """Return what a request would cost. Nothing is reserved. Raises catalogue.InvalidRequest when
+    its model is not offered to the member."""
+    channel.current().offer.menu(user=user).require(request.model)
     if not settings.CREDITS_ENABLED:
         return Quote(credits=0, balance=None)
     return Quote(
@@ -230,7 +232,8 @@ def create(
 
     `pictures` belong to the user and match `request.images`. Raises channel.ChannelClosed
     when nothing can be drawn, IdempotencyConflict when the key belongs to another body,
-    CannotPay when the member cannot pay for it.
+    CannotPay when the member cannot pay for it, catalogue.InvalidRequest when its model is not
+    offered to the member.
     """
     if idempotency_key:
         known = _by_idempotency_key(user, idempotency_key, body_hash)
@@ -239,6 +242,7 @@ def create(
     state = channel.current()
     if not state.is_open:
         raise channel.ChannelClosed(state.mode)
+    state.offer.menu(user=user).require(request.model)
     task = _new_task(
         user=user,
         request=request,
@@ -280,6 +284,9 @@ def create_together(
     state = channel.current()
     if not state.is_open:
         raise channel.ChannelClosed(state.mode)
+    menu = state.offer.menu(user=user)
+    for request in requests:
+        menu.require(request.model)
     comparison = new_id()
     tasks = [
         _new_task(

@@ -84,6 +84,8 @@ class FluxConfig(models.Model):
         editable=False,
         help_text=_("Which environment variables were last taken over."),
     )
+    # Which state of the models' terms is in force (generation/offering.py); "": all as in the catalogue.
+    models_revision = models.CharField(max_length=32, blank=True, default="", editable=False)
     # The breaker: the provider refuses our key or our account, so nothing new is sent until
     # `probe_at`, when one task tries (generation/channel.py).
     refused_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -107,6 +109,12 @@ class FluxConfig(models.Model):
     def __str__(self) -> str:
         return str(_("provider configuration"))
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # It may have been read before the models' terms changed: the old revision must not return.
+        if self.models_revision:
+            self.models_revision = new_id()
+        super().save(*args, **kwargs)
+
     def set_api_key(self, plain: str) -> None:
         # A key pasted with its line end is refused by fal with a bare 401.
         self.api_key = fields.encrypt("".join(plain.split()))
@@ -128,6 +136,61 @@ class FluxConfig(models.Model):
         except fields.KeyUnreadable:
             return "????"
         return f"••••{key[-4:]}" if key else ""
+
+
+# ---------------------------------------------------------------- models
+class OfferedModel(models.Model):
+    """What staff have decided about a model of the catalogue. Without a row, or with this one as
+    it is made, it is offered to everybody as the catalogue has it. What changes these rows calls
+    offering.renew."""
+
+    id = models.CharField(_("model"), primary_key=True, max_length=100, editable=False)
+    enabled = models.BooleanField(
+        _("enabled"),
+        default=True,
+        help_text=_("Off: it takes no new tasks. What is accepted already is drawn."),
+    )
+    label = models.CharField(
+        _("name"), max_length=60, blank=True, default="", help_text=_("Empty: its own name.")
+    )
+    position = models.PositiveSmallIntegerField(
+        _("position"),
+        null=True,
+        blank=True,
+        help_text=_("Lowest first; those without one follow, as in the catalogue."),
+    )
+    groups: ClassVar = models.ManyToManyField(
+        "auth.Group", through="OfferedTo", related_name="+", blank=True, verbose_name=_("groups")
+    )
+
+    class Meta:
+        db_table = "flux_models"
+        verbose_name = _("model")
+        verbose_name_plural = _("models")
+        ordering: ClassVar = ["position", "id"]
+
+    def __str__(self) -> str:
+        model = catalogue.find_model(self.pk)
+        return model.own_name if model else self.pk
+
+
+class OfferedTo(models.Model):
+    """A group that may use a model that is kept to some."""
+
+    model = models.ForeignKey(OfferedModel, models.CASCADE, related_name="+")
+    # Were it deleted with its group, a model kept to that group alone would be everybody's.
+    group = models.ForeignKey("auth.Group", models.PROTECT, related_name="+")
+
+    class Meta:
+        db_table = "flux_model_groups"
+        default_permissions = ()
+        verbose_name = verbose_name_plural = _("models kept to groups")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["model", "group"], name="flux_model_groups_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} – {self.group}"
 
 
 # ---------------------------------------------------------------- tasks

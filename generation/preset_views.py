@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from generation import catalogue, composer, presets, views
+from generation import catalogue, composer, offering, presets, views
 from generation.models import Preset
 from generation.templatetags.pages import request_channel
 
@@ -22,10 +22,10 @@ from generation.templatetags.pages import request_channel
 class Shown:
     """A preset as the pages show it to a member."""
 
-    def __init__(self, preset: Preset, *, user: Any) -> None:
+    def __init__(self, preset: Preset, *, user: Any, menu: offering.Menu) -> None:
         self.preset = preset
         self.is_own = preset.owner_id == user.pk
-        model = catalogue.family(preset.model)
+        model = menu.family(preset.model)
         self.model_name = model.name if model else _("Model no longer offered")
 
     @property
@@ -43,15 +43,17 @@ class Shown:
         return " · ".join(part for part in parts if part)
 
 
-def _shown(user: Any) -> list[Shown]:
-    return [Shown(preset, user=user) for preset in presets.visible_to(user)]
+def _shown(request: HttpRequest) -> list[Shown]:
+    user = request.user
+    menu = request_channel(request).offer.menu(user=user)
+    return [Shown(preset, user=user, menu=menu) for preset in presets.visible_to(user)]
 
 
 @login_required
 @require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """Show the presets as the studio's menu has them."""
-    return render(request, "generation/_preset_list.html", {"presets": _shown(request.user)})
+    return render(request, "generation/_preset_list.html", {"presets": _shown(request)})
 
 
 @login_required
@@ -61,7 +63,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def _show_page(request: HttpRequest, *, status: int = 200, **more: Any) -> HttpResponse:
-    shown = _shown(request.user)
+    shown = _shown(request)
     context = {
         "own": [each for each in shown if each.is_own],
         "shared": [each for each in shown if not each.is_own],

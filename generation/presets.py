@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Case, QuerySet, Value, When
 from django.utils.translation import gettext_noop as _
 
-from generation import catalogue
+from generation import catalogue, channel
 from generation.models import Preset
 
 MOST_PER_MEMBER = 50
@@ -177,8 +177,11 @@ def _clean_value(takers: list[catalogue.Parameter], value: Any) -> Any:
 
 # ---------------------------------------------------------------- changing
 def save(*, user: Any, content: Content) -> Preset:
-    """Save a new preset. Raises catalogue.InvalidRequest when the name is taken or there are
-    too many already."""
+    """Save a new preset. Raises catalogue.InvalidRequest when the name is taken, there are too
+    many already, or the model is not offered to the member."""
+    model = catalogue.find_model(content.model)
+    if model is not None:
+        channel.current().offer.menu(user=user).require(model)
     _require_room(user)
     preset = Preset(
         owner=user,

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
 
-from generation import catalogue, channel, comparing, intake, lifecycle, line
+from generation import catalogue, channel, comparing, intake, lifecycle, line, offering
 from generation.models import FluxConfig
 
 
@@ -75,6 +75,7 @@ def reasons(
     *,
     user: Any,
     state: channel.Channel,
+    menu: offering.Menu,
     models: Sequence[catalogue.Model],
     is_comparison: bool,
     images: int,
@@ -86,12 +87,24 @@ def reasons(
         text = gettext("Choose %(fewest)s to %(most)s models to compare.")
         found.append(Reason(text=text % {"fewest": comparing.FEWEST, "most": comparing.MOST}))
     for model in models:
+        if not menu.offers(model):
+            found.append(_not_offered(user, model))
+            continue
         try:
             model.endpoint_for(images)
         except catalogue.InvalidRequest as error:
             texts = [gettext(problem.message) % problem.params for problem in error.problems]
             found += [Reason(text=text) for text in texts]
     return found + _unpaid(bill)
+
+
+def _not_offered(user: Any, model: catalogue.Model) -> Reason:
+    problem = offering.problem_of(model)
+    text = gettext(problem.message) % problem.params
+    if not user.is_staff:
+        return Reason(text=text)
+    url = reverse("admin:generation_offeredmodel_changelist")
+    return Reason(text=text, link=gettext("Open the models"), url=url)
 
 
 def _closed(user: Any, mode: channel.Mode) -> Reason:

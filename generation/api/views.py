@@ -104,12 +104,17 @@ def _read_key(request: Request) -> str:
     return key
 
 
+def _default_model(request: Request) -> catalogue.Model:
+    state = channel.current()
+    return state.offer.menu(user=request.user).default(state.config.default_model)
+
+
 def _read_order(request: Request, *, with_images: bool | None) -> intake.Order:
     """Read a create body. `with_images`: whether reference pictures must come, None for may."""
     if not isinstance(request.data, dict):
         raise exceptions.ParseError(_("The request body must be a JSON object."))
     body: dict[str, Any] = dict(request.data)
-    model_id = body.pop("model", None) or channel.load_config().default_model
+    model_id = body.pop("model", None) or _default_model(request).id
     prompt = body.pop("prompt", "")
     single, several = body.pop("image_url", None), body.pop("image_urls", None)
     field = "image_url" if several is None else "image_urls"
@@ -344,8 +349,10 @@ class HistoryView(APIView):
 class ModelsView(APIView):
     @extend_schema(responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
-        """List the models: what each takes, with types, ranges and defaults."""
+        """List the models that you may use: what each takes, with types, ranges and defaults."""
         prices = lifecycle.price_list()
-        models = [serializers.describe_model(model, prices) for model in catalogue.MODELS]
-        default = channel.load_config().default_model
+        state = channel.current()
+        menu = state.offer.menu(user=request.user)
+        models = [serializers.describe_model(model, prices) for model in menu.models]
+        default = menu.default(state.config.default_model).id if menu.models else None
         return Response({"default": default, "results": models})
