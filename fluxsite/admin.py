@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from fluxsite import member_admin  # noqa: F401 - registers the members
 from fluxsite.models import ApiToken
 
 admin.site.site_header = "Fluxsite"

@@ -8,7 +8,7 @@
     record_look ─ progress, SUCCESS with pictures, FAILED or CANCELLED; back in line, once, when
                   the provider could not download the reference pictures
     record_looks ─ the same for many, in one transaction as far as there is nothing special
-    cancel ─ at once while not sent, else a wish the provider is told
+    cancel ─ at once while not sent, else a wish the provider is told; withdraw ─ only the first
     hear_of ─ the provider calls: look now, or learn which request a lost answer was about
     recover ─ asks once more for what came too late; charged only if it delivers
     refund ─ staff give back what a task has cost, once, with a reason
@@ -996,26 +996,37 @@ def _report_missing_reservation(task: FluxTask) -> None:
     logger.error("task %s: the ledger has no open reservation for it", task.pk)
 
 
+def withdraw(*, task: FluxTask, now: datetime) -> bool:
+    """Cancel a task that has not been sent. False: it has been, and goes on."""
+    with transaction.atomic():
+        return _withdraw(task, now=now)
+
+
+def _withdraw(task: FluxTask, *, now: datetime) -> bool:
+    unsent = (
+        FluxTask.objects.waiting()
+        .filter(pk=task.pk)
+        .update(
+            status=Status.CANCELLED,
+            error_code="cancelled",
+            cancel_requested_at=now,
+            completed_at=now,
+            next_action_at=None,
+            updated_at=now,
+        )
+    )
+    if unsent:
+        _release(task)
+    return unsent == 1
+
+
 def cancel(*, task: FluxTask, now: datetime) -> bool:
     """Cancel a task: at once while it has not been sent, else by asking the provider.
 
     False: it had ended already, and nothing changed.
     """
     with transaction.atomic():
-        unsent = (
-            FluxTask.objects.waiting()
-            .filter(pk=task.pk)
-            .update(
-                status=Status.CANCELLED,
-                error_code="cancelled",
-                cancel_requested_at=now,
-                completed_at=now,
-                next_action_at=None,
-                updated_at=now,
-            )
-        )
-        if unsent:
-            _release(task)
+        if _withdraw(task, now=now):
             return True
         asked = FluxTask.objects.unfinished().filter(pk=task.pk)
         # Only an accepted task is looked at sooner: one being sent keeps its sender's lease.
