@@ -213,6 +213,15 @@ class OfferedModelForm(forms.ModelForm):
             self.initial["kept_to"] = self.instance.groups.all()
 
 
+class OfferedModelRow(forms.ModelForm):
+    """A row of the list, where labels are in the head of the table."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs["aria-label"] = f"{self.instance}: {field.label}"
+
+
 @admin.register(OfferedModel)
 class OfferedModelAdmin(admin.ModelAdmin):
     """All models of the catalogue: which are offered, to whom, and under which name."""
@@ -236,6 +245,9 @@ class OfferedModelAdmin(admin.ModelAdmin):
         # Once for the page: prices of all models cost one query.
         self.listed = lifecycle.price_list()
         return rows.order_by(F("position").asc(nulls_last=True), "pk")
+
+    def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return super().get_changelist_form(request, **{**kwargs, "form": OfferedModelRow})
 
     def save_model(
         self,

@@ -37,6 +37,8 @@ STAFF_PAGES = [
     "/admin/auth/user/add/",
     "/admin/generation/fluxtask/",
     "/admin/generation/fluxconfig/default/change/",
+    "/admin/generation/offeredmodel/",
+    "/admin/generation/offeredmodel/fal-ai_2Fflux-2/change/",
     "/admin/password_change/",
 ]
 LIGHT, DARK = "rgb(250, 250, 249)", "rgb(17, 18, 17)"
