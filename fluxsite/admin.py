@@ -8,7 +8,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from fluxsite import member_admin  # noqa: F401 - registers the members
+from fluxsite.audit_log.admin import AuditEntryAdmin
 from fluxsite.models import ApiToken
+
+__all__ = ["ApiTokenAdmin", "AuditEntryAdmin"]
 
 admin.site.site_header = "Fluxsite"
 admin.site.site_title = "Fluxsite"

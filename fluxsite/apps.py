@@ -18,11 +18,13 @@ class FluxsiteConfig(AppConfig):
         from django_q.signals import pre_enqueue, pre_execute
 
         from credits import audit
+        from fluxsite.audit_log import signals
         from fluxsite.checks import TAG, check_storage
         from fluxsite.operations import incidents
 
         checks.register(check_storage, TAG)
         audit.checked.connect(incidents.hear_of_ledger)
+        signals.connect()
         pre_enqueue.connect(request_ids.send_along)
         pre_execute.connect(request_ids.take_over)
         if settings.SENTRY_DSN:

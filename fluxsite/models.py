@@ -15,6 +15,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from fluxsite.audit_log.models import AuditEntry
+
+__all__ = ["ApiToken", "AuditEntry", "HourlyFigure", "Incident", "MemberSettings"]
+
 PREFIX = "fx_"
 
 

@@ -103,7 +103,7 @@ MAINTENANCE_FILE = DATA_DIR / "maintenance"
 
 # ---------------------------------------------------------------- apps
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "fluxsite.audit_log.apps.AuditedAdminConfig",  # django.contrib.admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -22,6 +22,7 @@ DOCUMENTS = [
         "docs/configuration.md",
         "docs/administration.md",
         "docs/operations.md",
+        "docs/reports.md",
     )
 ]
 READERS = {"text", "flag", "integer", "choice", "words", "path", "address", "database", "email"}

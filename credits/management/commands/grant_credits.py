@@ -6,9 +6,11 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from credits import ledger
 from credits.ids import new_id
+from credits.signals import moved_by_command
 
 
 class Command(BaseCommand):
@@ -23,13 +25,21 @@ class Command(BaseCommand):
         users = get_user_model()
         try:
             user = users.objects.get_by_natural_key(options["user"])
-            ledger.grant(
-                user=user,
-                amount=options["amount"],
-                reference=f"command:{new_id()}",
-                reason=options["reason"],
-                actor="manage.py",
-            )
+            with transaction.atomic():
+                ledger.grant(
+                    user=user,
+                    amount=options["amount"],
+                    reference=f"command:{new_id()}",
+                    reason=options["reason"],
+                    actor="manage.py",
+                )
+                moved_by_command.send(
+                    Command,
+                    command="grant_credits",
+                    on=user,
+                    moved={"credits": options["amount"]},
+                    reason=options["reason"],
+                )
         except users.DoesNotExist:
             raise CommandError(f"There is no member named {options['user']}.") from None
         except ValueError as error:

@@ -6,9 +6,12 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.utils import timezone
 
 from credits import codes
+from credits.models import RedeemCode
+from credits.signals import moved_by_command
 
 
 class Command(BaseCommand):
@@ -30,14 +33,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            made = codes.make(
-                amount=options["credits"],
-                count=options["count"],
-                batch=options["batch"],
-                max_uses=options["max_uses"],
-                expires_at=end_of(options["expires"]) if options["expires"] else None,
-                created_by="manage.py",
-            )
+            with transaction.atomic():
+                made = codes.make(
+                    amount=options["credits"],
+                    count=options["count"],
+                    batch=options["batch"],
+                    max_uses=options["max_uses"],
+                    expires_at=end_of(options["expires"]) if options["expires"] else None,
+                    created_by="manage.py",
+                )
+                names = ("credits", "count", "max_uses", "expires", "batch")
+                moved_by_command.send(
+                    Command,
+                    command="make_redeem_codes",
+                    on=RedeemCode,
+                    moved={name: options[name] for name in names if options[name]},
+                    reason="",
+                )
         except ValueError as error:
             raise CommandError(str(error)) from None
         self.stdout.write("\n".join(made))

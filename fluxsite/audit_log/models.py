@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, NoReturn
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from credits.models import AppendOnly
+
+
+class AuditQuerySet(models.QuerySet["AuditEntry"]):
+    def append(self, entries: Iterable[AuditEntry]) -> list[AuditEntry]:
+        """Write several entries at once."""
+        return super().bulk_create(entries, batch_size=200)
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("Entries of the audit log are never changed.")
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("Entries of the audit log are never changed.")
+
+    def delete(self) -> NoReturn:
+        raise AppendOnly("Entries of the audit log are never deleted.")
+
+    def bulk_create(self, objs: Iterable[AuditEntry], *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("Entries of the audit log are appended; see audit_log/recording.py.")
+
+
+class AuditEntry(models.Model):
+    """One thing that somebody of staff did, or that was refused to somebody.
+
+    People and objects are named by text, not linked: it stays true when they have gone.
+    """
+
+    ADD, CHANGE, DELETE = "add", "change", "delete"
+    LOGIN, LOGIN_FAILED, DENIED = "login", "login_failed", "denied"
+
+    created_at = models.DateTimeField(_("at"), default=timezone.now, editable=False)
+    actor_id = models.CharField(max_length=40, blank=True, default="", editable=False)
+    actor = models.CharField(
+        _("by"),
+        max_length=150,
+        blank=True,
+        default="",
+        help_text=_("Empty: nobody who was signed in."),
+    )
+    #: One of the constants above, or the name of an action, a page or a command.
+    action = models.CharField(_("action"), max_length=100)
+    object_type = models.CharField(
+        _("kind of object"), max_length=100, blank=True, default="", help_text="app.model"
+    )
+    object_id = models.CharField(_("id"), max_length=255, blank=True, default="")
+    object_label = models.CharField(_("object"), max_length=200, blank=True, default="")
+    changes = models.JSONField(
+        _("changes"), default=dict, help_text=_("Of each field what it was and what it is.")
+    )
+    message = models.TextField(_("in words"), blank=True, default="")
+    request_id = models.CharField(_("request"), max_length=64, blank=True, default="")
+    address = models.CharField(_("address"), max_length=45, blank=True, default="")
+
+    objects = AuditQuerySet.as_manager()
+
+    class Meta:
+        db_table = "audit_log"
+        verbose_name = _("entry of the audit log")
+        verbose_name_plural = _("audit log")
+        default_permissions = ("view",)
+        ordering: ClassVar = ["-created_at", "-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["-created_at", "-id"], name="idx_audit_log_newest"),
+            models.Index(fields=["actor", "-created_at", "-id"], name="idx_audit_log_actor"),
+            models.Index(fields=["action", "-created_at", "-id"], name="idx_audit_log_action"),
+            models.Index(
+                fields=["object_type", "object_id", "-created_at"], name="idx_audit_log_object"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.action} {self.object_label}".rstrip()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly("Entries of the audit log are never changed.")
+        # An id set by hand would otherwise make Django try an update first.
+        super().save(force_insert=True, using=kwargs.get("using"))
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("Entries of the audit log are never deleted.")
