@@ -9,6 +9,7 @@ from fluxsite import account, assets
 from fluxsite.health import healthz, readyz
 from fluxsite.operations import views as operations
 from fluxsite.operations.dashboard import dashboard
+from fluxsite.reports.views import exports
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
@@ -30,6 +31,7 @@ urlpatterns = [
         name="password_reset_confirm",
     ),
     path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
+    path("admin/exports/", admin.site.admin_view(exports), name="exports"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from fluxsite import spreadsheets
 from history.entries import Entry
 from history.sources import Details, Picture
 
@@ -112,7 +113,7 @@ HEADINGS = (
 def as_csv(entries: Iterable[PackedEntry]) -> str:
     """Return a line for each picture. The mark in front lets Excel read 中文."""
     buffer = io.StringIO()
-    buffer.write("\ufeff")
+    buffer.write(spreadsheets.MARK)
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(HEADINGS)
     for each in entries:
@@ -124,16 +125,8 @@ def as_csv(entries: Iterable[PackedEntry]) -> str:
                 *(picture.picture.width or "", picture.picture.height or ""),
                 *(_time(each.entry.created_at), parameters, picture.problem),
             )
-            writer.writerow([_harmless(str(cell)) for cell in cells])
+            writer.writerow([spreadsheets.harmless(str(cell)) for cell in cells])
     return buffer.getvalue()
-
-
-def _harmless(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULAS) else text
-
-
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def _seed(each: PackedEntry) -> str:

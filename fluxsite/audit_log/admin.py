@@ -22,8 +22,18 @@ from fluxsite.audit_log.models import AuditEntry
 SHORT = 60
 #: Names of staff to choose from; others are found by searching.
 MAX_ACTORS = 50
-#: What tells of itself, beside what the models' own pages and actions do.
-ALWAYS = ("add", "change", "delete", "login", "login_failed", "denied", "password_change", "logout")
+#: What tells of itself, beside the actions of the lists, which go by their names.
+NAMED = {
+    "add": gettext_lazy("added"),
+    "change": gettext_lazy("changed"),
+    "delete": gettext_lazy("deleted"),
+    "login": gettext_lazy("logged in"),
+    "login_failed": gettext_lazy("log-in failed"),
+    "denied": gettext_lazy("refused"),
+    "export": gettext_lazy("exported"),
+    "password_change": gettext_lazy("changed their password"),
+    "logout": gettext_lazy("logged out"),
+}
 COMMANDS = ("grant_credits", "make_redeem_codes")
 
 
@@ -36,7 +46,7 @@ class Choice(admin.SimpleListFilter):
 
 
 class ActorFilter(Choice):
-    title = gettext_lazy("by")
+    title = gettext_lazy("person")
     parameter_name = "actor"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -50,7 +60,7 @@ class ActionFilter(Choice):
     title = gettext_lazy("action")
     parameter_name = "action"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         actions = {
             name
             for model in apps.get_models()
@@ -58,7 +68,8 @@ class ActionFilter(Choice):
             for each in model_admin.admin_site.get_model_admin(model).actions or ()
             if (name := each if isinstance(each, str) else each.__name__)
         }
-        return [(each, each) for each in (*ALWAYS, *sorted(actions.difference(ALWAYS)), *COMMANDS)]
+        others = [*sorted(actions.difference(NAMED)), *COMMANDS]
+        return [*NAMED.items(), *((each, each) for each in others)]
 
 
 class TypeFilter(Choice):
@@ -76,17 +87,17 @@ class TypeFilter(Choice):
 # ---------------------------------------------------------------- the log
 @admin.register(AuditEntry)
 class AuditEntryAdmin(admin.ModelAdmin):
-    list_display = ["created_at", "who", "action", "what", "short_changes", "address"]
+    list_display = ["created_at", "who", "done", "what", "short_changes", "address"]
     list_filter = [ActorFilter, ActionFilter, TypeFilter]
     list_per_page = 50
     show_full_result_count = False
     date_hierarchy = "created_at"
     search_fields = ["actor", "object_label", "=object_id", "=request_id", "=address"]
     fields = [
-        *("created_at", "who", "actor_id", "action", "object_type", "what", "object_id"),
+        *("created_at", "who", "actor_id", "done", "object_type", "what", "object_id"),
         *("all_changes", "message", "request_id", "address"),
     ]
-    readonly_fields = ["who", "what", "all_changes", "created_at", "actor_id"]
+    readonly_fields = ["who", "done", "what", "all_changes", "created_at", "actor_id"]
     actions = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -101,6 +112,10 @@ class AuditEntryAdmin(admin.ModelAdmin):
     @admin.display(description=gettext_lazy("by"), ordering="actor")
     def who(self, entry: AuditEntry) -> str:
         return entry.actor or _("somebody")
+
+    @admin.display(description=gettext_lazy("action"), ordering="action")
+    def done(self, entry: AuditEntry) -> str:
+        return str(NAMED.get(entry.action, entry.action))
 
     @admin.display(description=gettext_lazy("object"))
     def what(self, entry: AuditEntry) -> str:

@@ -64,7 +64,7 @@ class AuditEntry(models.Model):
 
     class Meta:
         db_table = "audit_log"
-        verbose_name = _("entry of the audit log")
+        verbose_name = _("audit entry")
         verbose_name_plural = _("audit log")
         default_permissions = ("view",)
         ordering: ClassVar = ["-created_at", "-id"]

@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('address', models.CharField(blank=True, default='', max_length=45, verbose_name='address')),
             ],
             options={
-                'verbose_name': 'entry of the audit log',
+                'verbose_name': 'audit entry',
                 'verbose_name_plural': 'audit log',
                 'db_table': 'audit_log',
                 'ordering': ['-created_at', '-id'],
