@@ -3,25 +3,38 @@ ledger only tell what happened."""
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.utils.http import urlencode
+from django.utils.http import content_disposition_header, urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_GET, require_POST
 
-from credits import codes, ledger
+from credits import batches, codes, ledger
 from credits.ids import new_id
 from credits.models import Account, Budget, LedgerEntry, Price, RedeemCode
+from fluxsite import spreadsheets
 
 
 class CreditsAdmin(admin.ModelAdmin):
@@ -217,6 +230,7 @@ class RedeemCodeAdmin(CreditsAdmin):
             kwargs["form"] = BatchForm
         return super().get_form(request, obj, *args, **kwargs)
 
+    # ------------------------------------------------------------ making
     def save_model(self, request: HttpRequest, obj: RedeemCode, form: Any, change: bool) -> None:  # noqa: FBT001
         if change:
             super().save_model(request, obj, form, change)
@@ -227,30 +241,108 @@ class RedeemCodeAdmin(CreditsAdmin):
             count=asked["count"],
             max_uses=asked["max_uses"],
             expires_at=asked["expires_at"],
-            batch=asked["batch"],
+            batch=asked["batch"] or batches.name_for(timezone.now()),
             created_by=request.user.get_username(),
         )
         request.codes_made = made  # type: ignore[attr-defined]
         obj.pk = RedeemCode.objects.get(digest=codes.digest_of(made[0])).pk
         obj.refresh_from_db()
 
+    def construct_change_message(
+        self,
+        request: HttpRequest,
+        form: Any,
+        formsets: Any,
+        add: bool = False,  # noqa: FBT001, FBT002
+    ) -> Any:
+        if not add:
+            return super().construct_change_message(request, form, formsets, add)
+        # For staff who look back; like all that is kept, in one language for all.
+        made = len(request.codes_made)  # type: ignore[attr-defined]
+        return f"Made {made} codes in the batch {form.instance.batch}."
+
     def response_add(
         self, request: HttpRequest, obj: RedeemCode, post_url_continue: Any = None
     ) -> HttpResponse:
-        return HttpResponse(
-            "".join(f"{code}\n" for code in request.codes_made),  # type: ignore[attr-defined]
-            content_type="text/plain; charset=utf-8",
-            headers={
-                "Content-Disposition": 'attachment; filename="codes.txt"',
-                "Cache-Control": "no-store",
-            },
-        )
+        end = batches.moment(obj.expires_at)
+        made: list[str] = request.codes_made  # type: ignore[attr-defined]
+        rows = ((code, obj.credits, obj.max_uses, end, obj.batch) for code in made)
+        body = spreadsheets.MARK + spreadsheets.lines([batches.CODES, *rows])
+        return HttpResponse(body, headers=_as_file(f"codes {obj.batch}"))
 
+    # ------------------------------------------------------------ ending
     @admin.action(description=gettext_lazy("Expire the selected codes"), permissions=["change"])
     def expire(self, request: HttpRequest, queryset: QuerySet[RedeemCode]) -> None:
-        count = queryset.update(expires_at=timezone.now())
+        count = batches.expire(queryset, now=timezone.now())
         messages.success(
             request,
             ngettext("%(count)d code expired.", "%(count)d codes expired.", count)
             % {"count": count},
         )
+
+    # ------------------------------------------------------------ batches
+    def get_urls(self) -> list[Any]:
+        def page(address: str, view: Any, name: str) -> Any:
+            return path(address, self.admin_site.admin_view(view), name=f"credits_{name}")
+
+        return [
+            page("batches/", self.batches_view, "batches"),
+            page("batches/expire/", self.expire_batch_view, "batch_expire"),
+            page("batches/usage/", self.batch_usage_view, "batch_usage"),
+            *super().get_urls(),
+        ]
+
+    def batches_view(self, request: HttpRequest) -> HttpResponse:
+        """List the batches with what became of them."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        found = Paginator(batches.overview(now=timezone.now()), self.list_per_page)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Batches of codes"),
+            "opts": self.opts,
+            "page": found.get_page(request.GET.get("p")),
+            "may_expire": self.has_change_permission(request),
+        }
+        return TemplateResponse(request, "admin/credits/redeemcode/batches.html", context)
+
+    @method_decorator(require_POST)
+    def expire_batch_view(self, request: HttpRequest) -> HttpResponse:
+        """Run the action on all codes of a batch, as if they had been selected."""
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        actions: dict[str, Any] = self.get_actions(request)
+        expire = actions["expire"][0]
+        expire(self, request, self._of_batch(request.POST.get("batch")))
+        return HttpResponseRedirect(reverse("admin:credits_batches"))
+
+    @method_decorator(require_GET)
+    def batch_usage_view(self, request: HttpRequest) -> StreamingHttpResponse:
+        """Send who redeemed which codes of a batch, and when."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        name = request.GET.get("batch")
+        self._of_batch(name)
+        pages = batches.usage(batch=str(name))
+        pieces = (spreadsheets.lines(page) for page in pages if page)
+        heading = spreadsheets.MARK + spreadsheets.lines([batches.USAGE])
+        return StreamingHttpResponse(chain([heading], pieces), headers=_as_file(f"usage {name}"))
+
+    def _of_batch(self, name: str | None) -> QuerySet[RedeemCode]:
+        found = RedeemCode.objects.filter(batch=name)
+        # PostgreSQL does not look for a NUL.
+        if name is None or "\0" in name or not found.exists():
+            raise Http404
+        return found
+
+
+def _as_file(name: str) -> dict[str, str]:
+    # What ends a line would end a header.
+    plain = " ".join(name.split())
+    return {
+        "Content-Type": spreadsheets.CONTENT_TYPE,
+        "Content-Disposition": str(
+            content_disposition_header(as_attachment=True, filename=f"{plain}.csv")
+        ),
+        "Cache-Control": "no-store, private",
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 import pytest
@@ -184,10 +186,13 @@ def batch(**changes):
 def test_a_batch_answers_with_its_codes_and_they_are_never_seen_again(admin, alice):
     answer = admin.post("/admin/credits/redeemcode/add/", batch())
 
-    made = answer.content.decode().splitlines()
-    assert (answer.status_code, answer["Content-Type"]) == (200, "text/plain; charset=utf-8")
-    assert ("no-store" in answer["Cache-Control"], len(made)) == (True, 3)
-    assert "attachment" in answer["Content-Disposition"]
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/csv; charset=utf-8")
+    assert "no-store" in answer["Cache-Control"]
+    assert answer["Content-Disposition"] == 'attachment; filename="codes spring.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    made = [row.pop("code") for row in rows]
+    told = {"credits": "25", "max_uses": "1", "expires_at": "", "batch": "spring"}
+    assert rows == [told, told, told]
     assert set(RedeemCode.objects.values_list("credits", "batch", "created_by")) == {
         (25, "spring", "staff")
     }

@@ -33,7 +33,7 @@ class Notes:
     """What is remembered while a request is answered."""
 
     before: dict[Any, Any] = field(default_factory=dict)
-    #: The views of a model admin tell for themselves whether something was done.
+    #: What was done, if anything, is told in a better way than by the name of the page.
     is_told: bool = False
 
 
@@ -87,6 +87,7 @@ class AuditedAdmin(admin.ModelAdmin):
     def _record(
         self, request: HttpRequest, action: str, obj: Any, *, before: Any, after: Any, message: Any
     ) -> None:
+        notes_of(request).is_told = True
         # The words Django has for it, in one language for all who read it.
         with translation.override("en"):
             text = json.dumps(message) if isinstance(message, list) else message
@@ -110,6 +111,7 @@ class AuditedAdmin(admin.ModelAdmin):
     def _recorded(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function)
         def run(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+            notes_of(request).is_told = True
             with transaction.atomic(using=router.db_for_write(self.model)):
                 if function is delete_selected:  # Tells by `log_deletions`.
                     return function(model_admin, request, queryset)

@@ -38,7 +38,9 @@ class AuditEntry(models.Model):
     LOGIN, LOGIN_FAILED, DENIED = "login", "login_failed", "denied"
 
     created_at = models.DateTimeField(_("at"), default=timezone.now, editable=False)
-    actor_id = models.CharField(max_length=40, blank=True, default="", editable=False)
+    actor_id = models.CharField(
+        _("id of that person"), max_length=40, blank=True, default="", editable=False
+    )
     actor = models.CharField(
         _("by"),
         max_length=150,
@@ -48,9 +50,8 @@ class AuditEntry(models.Model):
     )
     #: One of the constants above, or the name of an action, a page or a command.
     action = models.CharField(_("action"), max_length=100)
-    object_type = models.CharField(
-        _("kind of object"), max_length=100, blank=True, default="", help_text="app.model"
-    )
+    #: As `app.model`.
+    object_type = models.CharField(_("kind of object"), max_length=100, blank=True, default="")
     object_id = models.CharField(_("id"), max_length=255, blank=True, default="")
     object_label = models.CharField(_("object"), max_length=200, blank=True, default="")
     changes = models.JSONField(

@@ -16,10 +16,10 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='at')),
-                ('actor_id', models.CharField(blank=True, default='', editable=False, max_length=40)),
+                ('actor_id', models.CharField(blank=True, default='', editable=False, max_length=40, verbose_name='id of that person')),
                 ('actor', models.CharField(blank=True, default='', help_text='Empty: nobody who was signed in.', max_length=150, verbose_name='by')),
                 ('action', models.CharField(max_length=100, verbose_name='action')),
-                ('object_type', models.CharField(blank=True, default='', help_text='app.model', max_length=100, verbose_name='kind of object')),
+                ('object_type', models.CharField(blank=True, default='', max_length=100, verbose_name='kind of object')),
                 ('object_id', models.CharField(blank=True, default='', max_length=255, verbose_name='id')),
                 ('object_label', models.CharField(blank=True, default='', max_length=200, verbose_name='object')),
                 ('changes', models.JSONField(default=dict, help_text='Of each field what it was and what it is.', verbose_name='changes')),

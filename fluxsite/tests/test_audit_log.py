@@ -237,6 +237,7 @@ def test_codes_that_are_made_are_told_of_and_never_shown(admin):
     assert len(made) == 3
     assert entry.changes["batch"] == [None, "spring"]
     assert entry.changes["digest"] == [None, "•••"]
+    assert entry.message == "Made 3 codes in the batch spring."
     for code in RedeemCode.objects.all():
         assert code.digest not in everything_written()
     for code in made:
@@ -296,6 +297,15 @@ def test_an_action_on_very_many_rows_tells_of_the_first_and_counts_the_rest(admi
     assert len(told) == recording.MAX_ROWS + 1
     assert (told[-1].object_id, told[-1].changes) == ("", {"rows": [None, 5]})
     assert {each.object_type for each in told} == {"credits.redeemcode"}
+
+
+def test_the_end_of_a_batch_is_told_once_for_each_code(admin):
+    codes.make(amount=1, count=2, created_by="staff", batch="spring")
+
+    admin.post("/admin/credits/redeemcode/batches/expire/", {"batch": "spring"})
+
+    assert [each.action for each in entries()] == ["expire", "expire"]
+    assert all(each.changes["expires_at"][0] is None for each in entries())
 
 
 def test_an_action_without_a_row_is_not_told(admin):

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
-from credits import codes
+from credits import batches, codes
 from credits.models import RedeemCode
 from credits.signals import moved_by_command
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--credits", type=int, required=True, help="what each code brings")
         parser.add_argument("--count", type=int, required=True, help="how many codes")
-        parser.add_argument("--batch", default="", help="a name to find them by")
+        parser.add_argument("--batch", default="", help="a name to find them by (the time)")
         parser.add_argument(
             "--expires",
             type=date.fromisoformat,
@@ -32,6 +32,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        options["batch"] = options["batch"] or batches.name_for(timezone.now())
         try:
             with transaction.atomic():
                 made = codes.make(
