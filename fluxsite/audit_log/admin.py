@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from fluxsite.audit_log.models import AuditEntry
 
@@ -24,15 +24,15 @@ SHORT = 60
 MAX_ACTORS = 50
 #: What tells of itself, beside the actions of the lists, which go by their names.
 NAMED = {
-    "add": gettext_lazy("added"),
-    "change": gettext_lazy("changed"),
-    "delete": gettext_lazy("deleted"),
-    "login": gettext_lazy("logged in"),
-    "login_failed": gettext_lazy("log-in failed"),
-    "denied": gettext_lazy("refused"),
-    "export": gettext_lazy("exported"),
-    "password_change": gettext_lazy("changed their password"),
-    "logout": gettext_lazy("logged out"),
+    "add": pgettext_lazy("audit", "added"),
+    "change": pgettext_lazy("audit", "changed"),
+    "delete": pgettext_lazy("audit", "deleted"),
+    "login": pgettext_lazy("audit", "logged in"),
+    "login_failed": pgettext_lazy("audit", "log-in failed"),
+    "denied": pgettext_lazy("audit", "refused"),
+    "export": pgettext_lazy("audit", "exported"),
+    "password_change": pgettext_lazy("audit", "changed their password"),
+    "logout": pgettext_lazy("audit", "logged out"),
 }
 COMMANDS = ("grant_credits", "make_redeem_codes")
 

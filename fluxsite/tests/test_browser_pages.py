@@ -6,7 +6,7 @@ import pytest
 from django.apps import apps
 from playwright.sync_api import Page, Route, expect
 
-from credits import ledger
+from credits import codes, ledger
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory
 from history import search
 
@@ -33,6 +33,9 @@ STAFF_PAGES = [
     "/api/docs",
     "/admin/",
     "/admin/dashboard/",
+    "/admin/exports/",
+    "/admin/fluxsite/auditentry/",
+    "/admin/credits/redeemcode/batches/",
     "/admin/auth/user/",
     "/admin/auth/user/add/",
     "/admin/generation/fluxtask/",
@@ -64,6 +67,7 @@ def full(alice):
     FluxTaskFactory(user=alice, prompt="one that waits")
     ledger.grant(user=alice, amount=1_000_000, reference="a", reason=long, actor="staff")
     apps.get_model("fluxsite", "ApiToken").objects.issue(user=alice, name=long[:100])
+    codes.make(amount=25, count=3, created_by="staff", batch=long[:100])
     search.fill()
 
 
