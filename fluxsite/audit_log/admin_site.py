@@ -73,6 +73,21 @@ class AuditedAdmin(admin.ModelAdmin):
         self._record(request, "change", obj, before=before, after=after, message=message)
         return super().log_change(request, obj, message)
 
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001
+        """Tell of the rows that were edited on another one's page."""
+        edited = [*formset.deleted_forms, *(f for f in formset.initial_forms if f.has_changed())]
+        keys = {each.instance.pk for each in edited if each.instance.pk is not None}
+        rows = recording.Selection.with_keys(formset.model, keys)
+        super().save_formset(request, form, formset, change)
+        changes = rows.differences()
+        for row in rows.rows:
+            if told := changes.get(row.pk):
+                action = "delete" if row.pk in rows.gone else "change"
+                recording.record(action=action, on=row, changes=told, request=request)
+        for row in getattr(formset, "new_objects", []):
+            told = recording.difference({}, recording.fresh_state(row), model=type(row))
+            recording.record(action="add", on=row, changes=told, request=request)
+
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         is_query = isinstance(queryset, QuerySet)
         rows = recording.Selection.of(queryset) if is_query else recording.Selection(queryset)

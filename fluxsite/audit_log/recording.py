@@ -179,12 +179,18 @@ class Selection:
     def __init__(self, rows: Iterable[Model]) -> None:
         self.rows = list(rows)
         self.before = {row.pk: state_of(row) for row in self.rows}
+        #: Keys of rows that were not there any more when `differences` looked.
+        self.gone: set[Any] = set()
 
     @classmethod
     def of(cls, queryset: QuerySet[Any]) -> Selection:
         """Return the first rows of a queryset, one more than are told one by one."""
         keys = list(queryset.order_by("pk").values_list("pk", flat=True)[: MAX_ROWS + 1])
-        return cls(_of_keys(queryset.model, keys))
+        return cls.with_keys(queryset.model, keys)
+
+    @classmethod
+    def with_keys(cls, model: Any, keys: Collection[Any]) -> Selection:
+        return cls(_of_keys(model, keys) if keys else [])
 
     def differences(self) -> dict[Any, Changes]:
         """Return what became of the rows, by key; nothing of those that are as before."""
@@ -192,6 +198,7 @@ class Selection:
             return {}
         model = type(self.rows[0])
         after = {row.pk: state_of(row) for row in _of_keys(model, self.before.keys())}
+        self.gone = self.before.keys() - after.keys()
         changes = {
             key: difference(before, after.get(key, {}), model=model)
             for key, before in self.before.items()

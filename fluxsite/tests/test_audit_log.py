@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.contrib.admin import ModelAdmin, TabularInline
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
+from django.contrib.messages.storage.fallback import FallbackStorage
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
@@ -16,6 +18,7 @@ from conftest import PASSWORD
 from credits import codes, ledger
 from credits.models import AppendOnly, LedgerEntry, Price, RedeemCode
 from fluxsite.audit_log import recording
+from fluxsite.audit_log.admin_site import AuditedAdminSite
 from fluxsite.audit_log.models import AuditEntry
 from fluxsite.models import ApiToken
 from generation.models import FluxConfig, FluxTask
@@ -134,6 +137,48 @@ def test_a_members_groups_are_told_by_name(admin, alice):
     changes = only().changes
     assert changes["groups"] == [[], ["painters"]]
     assert changes["user_permissions"] == [[], ["view_price"]]
+
+
+def test_rows_edited_on_the_page_of_another_are_told_apart(rf, staff, alice):
+    class TokenInline(TabularInline):
+        model = ApiToken
+        fields = ["name"]
+
+    class MemberAdmin(ModelAdmin):
+        fields = ["first_name"]
+        inlines = [TokenInline]
+
+    site = AuditedAdminSite()
+    site.register(User, MemberAdmin)
+    kept, changed, deleted = (
+        ApiToken.objects.issue(user=alice, name=name)[0] for name in ("kept", "changed", "deleted")
+    )
+    form = {"first_name": "", "api_tokens-TOTAL_FORMS": "4", "api_tokens-INITIAL_FORMS": "3"}
+    for number, token in enumerate((deleted, changed, kept)):
+        form[f"api_tokens-{number}-id"] = str(token.pk)
+        form[f"api_tokens-{number}-user"] = str(alice.pk)
+        form[f"api_tokens-{number}-name"] = token.name
+    edits = {"1-name": "renamed", "0-DELETE": "on", "3-name": "fresh", "3-user": str(alice.pk)}
+    form |= {f"api_tokens-{name}": value for name, value in edits.items()}
+    request = rf.post("/", form)
+    request.user, request.session = staff, {}
+    request._messages = FallbackStorage(request)
+    request._dont_enforce_csrf_checks = True
+
+    answer = site.get_model_admin(User).changeform_view(request, str(alice.pk))
+
+    assert answer.status_code == 302
+    told = {each.object_id: each for each in entries(object_type="fluxsite.apitoken")}
+    fresh = ApiToken.objects.get(name="fresh")
+    assert told.keys() == {str(changed.pk), str(deleted.pk), str(fresh.pk)}
+    assert (told[str(fresh.pk)].action, told[str(fresh.pk)].changes["name"]) == (
+        "add",
+        [None, "fresh"],
+    )
+    assert told[str(changed.pk)].changes == {"name": ["changed", "renamed"]}
+    gone = told[str(deleted.pk)]
+    assert (gone.action, gone.changes["name"]) == ("delete", ["deleted", None])
+    assert gone.changes["digest"] == ["•••", None]
 
 
 def test_a_form_with_a_mistake_is_not_told(admin):
