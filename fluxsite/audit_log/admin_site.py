@@ -2,8 +2,9 @@
 
 Every model admin registered with it, ours or another's, is told of by `AuditedAdmin`: what is
 added, changed or deleted in the transaction that does it, and every action with the rows it was
-run on. What else is posted to a page of the site is told of by the name of the page, so that a
-page made tomorrow is not forgotten; and so is what is refused.
+run on. An action runs in one transaction with its entries, so it must not wait for the network.
+What else is posted to a page of the site is told of by the name of the page, so that a page made
+tomorrow is not forgotten; and so is what is refused.
 """
 
 from __future__ import annotations

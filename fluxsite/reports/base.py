@@ -110,11 +110,13 @@ def _member(name: str) -> Any:
 
 def months(asked: Asked, *, earliest: datetime | None) -> Iterator[tuple[str, Asked]]:
     """Yield the months of the site's time zone that are asked for, by name, each cut to what is
-    asked for of it. Without a beginning they begin at `earliest`; None: there is nothing."""
-    begin = asked.since or earliest
-    if begin is None:
+    asked for of it: none before `earliest`, where None says that there is nothing, and none
+    after now."""
+    if earliest is None:
         return
-    end = asked.until or timezone.now()
+    begin = max(asked.since or earliest, earliest)
+    now = timezone.now()
+    end = min(asked.until or now, now)
     day = timezone.localtime(begin, timezone.get_default_timezone()).date().replace(day=1)
     while (first := _midnight(day)) < end:
         following = _midnight(next_month(day))

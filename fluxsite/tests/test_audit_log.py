@@ -300,6 +300,17 @@ def test_a_token_in_a_text_is_taken_out(admin, alice):
     assert token.digest not in everything_written()
 
 
+def test_a_token_that_staff_make_for_themselves_is_not_in_the_log(admin):
+    answer = admin.post("/tokens", {"name": "mine", "days": "30"})
+
+    secret = re.search(r"fx_[\w-]{20,}", answer.content.decode())[0]
+    token = ApiToken.objects.get()
+    admin.post("/admin/fluxsite/apitoken/", {"action": "revoke", "_selected_action": [token.pk]})
+    assert only(action="revoke").object_label == f"mine (…{secret[-4:]})"
+    assert secret[:12] not in everything_written()
+    assert token.digest not in everything_written()
+
+
 # ---------------------------------------------------------------- actions
 def test_an_action_is_told_with_each_row_it_was_run_on(admin, alice):
     tokens = [ApiToken.objects.issue(user=alice, name=f"t{n}")[0] for n in (1, 2)]
