@@ -2,7 +2,8 @@
 
 Every model admin registered with it, ours or another's, is told of by `AuditedAdmin`: what is
 added, changed or deleted in the transaction that does it, and every action with the rows it was
-run on. An action runs in one transaction with its entries, so it must not wait for the network.
+run on. An action runs in one transaction with its entries, so it must not wait for the network;
+only one on very many rows does not, and is told of when it is over.
 What else is posted to a page of the site is told of by the name of the page, so that a page made
 tomorrow is not forgotten; and so is what is refused.
 """
@@ -36,6 +37,8 @@ class Notes:
     before: dict[Any, Any] = field(default_factory=dict)
     #: What was done, if anything, is told in a better way than by the name of the page.
     is_told: bool = False
+    #: While an action runs: what it logs of its rows, by key, to be told with them.
+    words: dict[Any, str] | None = None
 
 
 def notes_of(request: Any) -> Notes:
@@ -103,11 +106,15 @@ class AuditedAdmin(admin.ModelAdmin):
     def _record(
         self, request: HttpRequest, action: str, obj: Any, *, before: Any, after: Any, message: Any
     ) -> None:
-        notes_of(request).is_told = True
+        notes = notes_of(request)
+        notes.is_told = True
         # The words Django has for it, in one language for all who read it.
         with translation.override("en"):
-            text = json.dumps(message) if isinstance(message, list) else message
+            text = json.dumps(message) if isinstance(message, list) else str(message)
             told = LogEntry(change_message=text).get_change_message()
+        if notes.words is not None and isinstance(obj, self.model):
+            notes.words[obj.pk] = told
+            return
         recording.record(
             action=action,
             on=obj,
@@ -128,20 +135,43 @@ class AuditedAdmin(admin.ModelAdmin):
         @functools.wraps(function)
         def run(model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
             notes_of(request).is_told = True
-            with transaction.atomic(using=router.db_for_write(self.model)):
-                if function is delete_selected:  # Tells by `log_deletions`.
+            using = router.db_for_write(self.model)
+            if function is delete_selected:  # Tells by `log_deletions`.
+                with transaction.atomic(using=using):
                     return function(model_admin, request, queryset)
-                rows = recording.Selection.of(queryset)
-                many = len(rows.rows) > recording.MAX_ROWS
-                total = queryset.count() if many else len(rows.rows)
+            rows = recording.Selection.of(queryset)
+            if len(rows.rows) > recording.MAX_ROWS:
+                # In one transaction they would keep all other writers waiting.
+                return self._run_on_many(request, queryset, rows, function, name)
+            with transaction.atomic(using=using):
+                notes_of(request).words = {}
                 answer = function(model_admin, request, queryset)
-                changes = rows.differences()
-                # A page that asks for confirmation has done nothing yet.
-                if rows.rows and (changes or not is_page(answer)):
-                    rows.record(changes=changes, total=total, action=name, request=request)
+                self._tell(request, rows, name, total=len(rows.rows), asks=is_page(answer))
             return answer
 
         return run
+
+    def _run_on_many(
+        self, request: HttpRequest, queryset: Any, rows: Any, function: Any, name: str
+    ) -> Any:
+        total = queryset.count()
+        notes_of(request).words = {}
+        try:
+            answer = function(self, request, queryset)
+        except Exception:
+            # What was done before it failed stays done.
+            self._tell(request, rows, name, total=total, asks=True)
+            raise
+        self._tell(request, rows, name, total=total, asks=is_page(answer))
+        return answer
+
+    def _tell(self, request: HttpRequest, rows: Any, name: str, *, total: int, asks: bool) -> None:
+        """Write what an action did. A page that asks for confirmation has done nothing yet."""
+        notes = notes_of(request)
+        words, notes.words = notes.words or {}, None
+        changes = rows.differences()
+        if rows.rows and (changes or words or not asks):
+            rows.record(changes=changes, words=words, total=total, action=name, request=request)
 
     # ------------------------------------------------------------ the views, all told above
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

@@ -205,10 +205,21 @@ class Selection:
         }
         return {key: each for key, each in changes.items() if each}
 
-    def record(self, *, changes: Mapping[Any, Changes], total: int, **what: Any) -> None:
+    def record(
+        self,
+        *,
+        changes: Mapping[Any, Changes],
+        total: int,
+        words: Mapping[Any, str] | None = None,
+        **what: Any,
+    ) -> None:
         """Write an entry for each row, and one about the rest if there are too many."""
         told = self.rows[:MAX_ROWS]
-        entries = [entry(on=row, changes=changes.get(row.pk), **what) for row in told]
+        words = words or {}
+        entries = [
+            entry(on=row, changes=changes.get(row.pk), message=words.get(row.pk, ""), **what)
+            for row in told
+        ]
         if total > len(told):
             rest = {"rows": [None, total - len(told)]}
             entries.append(entry(on=type(told[0]), changes=rest, **what))

@@ -364,6 +364,66 @@ def test_the_end_of_a_batch_is_told_once_for_each_code(admin):
     assert all(each.changes["expires_at"][0] is None for each in entries())
 
 
+@pytest.fixture
+def members(monkeypatch):
+    """An admin of members, with actions that do more than one thing and may fail."""
+
+    class MemberAdmin(ModelAdmin):
+        actions = ["greet", "stumble"]
+
+        def greet(self, request, queryset):
+            for user in queryset:
+                User.objects.filter(pk=user.pk).update(first_name="hello")
+                self.log_change(request, user, "Greeted, because it is Friday.")
+
+        def stumble(self, request, queryset):
+            self.greet(request, queryset)
+            raise RuntimeError
+
+    monkeypatch.setattr(recording, "MAX_ROWS", 3)
+    site = AuditedAdminSite()
+    site.register(User, MemberAdmin)
+    return site.get_model_admin(User)
+
+
+def run(model_admin, name, rf, staff, queryset):
+    request = rf.post("/")
+    request.user = staff
+    model_admin.get_actions(request)[name][0](model_admin, request, queryset)
+
+
+def test_what_an_action_logs_of_a_row_is_told_with_it(members, rf, staff, alice, bob):
+    run(members, "greet", rf, staff, User.objects.filter(pk__in=[alice.pk, bob.pk]))
+
+    assert [(each.action, each.object_label, each.message) for each in entries()] == [
+        ("greet", "alice", "Greeted, because it is Friday."),
+        ("greet", "bob", "Greeted, because it is Friday."),
+    ]
+    assert entries()[0].changes == {"first_name": ["", "hello"]}
+    assert LogEntry.objects.count() == 2
+
+
+def test_an_action_that_fails_has_done_nothing_and_told_nothing(members, rf, staff, alice):
+    with pytest.raises(RuntimeError):
+        run(members, "stumble", rf, staff, User.objects.filter(pk=alice.pk))
+
+    alice.refresh_from_db()
+    assert (alice.first_name, entries()) == ("", [])
+
+
+def test_an_action_on_very_many_rows_that_fails_tells_what_it_did(members, rf, staff):
+    for number in range(5):
+        User.objects.create_user(f"m{number}")
+
+    with pytest.raises(RuntimeError):
+        run(members, "stumble", rf, staff, User.objects.exclude(pk=staff.pk))
+
+    assert [each.changes for each in entries(action="stumble")] == [
+        *([{"first_name": ["", "hello"]}] * 3),
+        {"rows": [None, 2]},
+    ]
+
+
 def test_an_action_without_a_row_is_not_told(admin):
     admin.post("/admin/credits/redeemcode/", {"action": "expire", "index": "0"})
 
