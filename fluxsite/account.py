@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
@@ -18,6 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from django.views.i18n import set_language
 
 from fluxsite import password_mail, themes
+from fluxsite.audit_log import recording as audit_log
 from fluxsite.forms import (
     AccountForm,
     ForgottenForm,
@@ -140,7 +142,9 @@ class Password(auth_views.PasswordChangeView):
         messages.success(self.request, _("Your password has been changed."))
         if form.cleaned_data.get("revokes_tokens"):
             messages.success(self.request, _("Your API tokens have been revoked."))
-        return super().form_valid(form)
+        with transaction.atomic():
+            audit_log.record_password(form.user, request=self.request)
+            return super().form_valid(form)
 
 
 class ResetPassword(auth_views.PasswordResetView):
@@ -165,7 +169,9 @@ class NewPassword(auth_views.PasswordResetConfirmView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, _("Your password has been changed. Log in with it."))
-        return super().form_valid(form)
+        with transaction.atomic():
+            audit_log.record_password(form.user, request=self.request)
+            return super().form_valid(form)
 
 
 # ---------------------------------------------------------------- tokens

@@ -32,7 +32,6 @@ NAMED = {
     "denied": pgettext_lazy("audit", "refused"),
     "export": pgettext_lazy("audit", "exported"),
     "password_change": pgettext_lazy("audit", "changed their password"),
-    "logout": pgettext_lazy("audit", "logged out"),
 }
 COMMANDS = ("grant_credits", "make_redeem_codes")
 

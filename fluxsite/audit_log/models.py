@@ -36,6 +36,7 @@ class AuditEntry(models.Model):
 
     ADD, CHANGE, DELETE = "add", "change", "delete"
     LOGIN, LOGIN_FAILED, DENIED = "login", "login_failed", "denied"
+    PASSWORD = "password_change"  # noqa: S105
 
     created_at = models.DateTimeField(_("at"), default=timezone.now, editable=False)
     actor_id = models.CharField(

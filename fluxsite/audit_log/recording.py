@@ -173,6 +173,12 @@ def record_refusal(**what: Any) -> None:
         AuditEntry.objects.append([refusal])
 
 
+def record_password(user: Any, *, request: HttpRequest) -> None:
+    """Write that somebody of staff has a new password, chosen by themselves."""
+    if user.is_staff:
+        record(action=AuditEntry.PASSWORD, on=user, request=request)
+
+
 class Selection:
     """Rows that an action is about to touch, and what they hold before it."""
 

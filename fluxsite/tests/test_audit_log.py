@@ -8,11 +8,14 @@ import pytest
 from django.contrib.admin import ModelAdmin, TabularInline
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.tokens import default_token_generator
 from django.contrib.messages.storage.fallback import FallbackStorage
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.http import HttpResponse, HttpResponseRedirect
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils.http import urlsafe_base64_encode
 
 from conftest import PASSWORD
 from credits import codes, ledger
@@ -249,16 +252,38 @@ def test_a_password_that_staff_set_is_told_of_and_never_shown(admin, alice):
         assert secret not in everything_written()
 
 
-def test_ones_own_password_changed_in_the_admin_is_told_of(admin, staff):
+def test_a_password_that_staff_choose_for_themselves_is_told_of(admin, staff):
     new = {"new_password1": "something quite new", "new_password2": "something quite new"}
 
-    admin.post("/admin/password_change/", {"old_password": PASSWORD, **new})
+    admin.post("/account/password", {"old_password": PASSWORD, **new})
 
     staff.refresh_from_db()
     assert staff.check_password("something quite new")
-    assert only().action == "password_change"
+    entry = only()
+    assert (entry.action, entry.actor, entry.object_label) == ("password_change", "staff", "staff")
     assert "something quite new" not in everything_written()
     assert PASSWORD not in everything_written()
+
+
+def test_a_member_who_chooses_a_password_is_not_told_of(client, alice):
+    client.force_login(alice)
+    new = {"new_password1": "something quite new", "new_password2": "something quite new"}
+
+    client.post("/account/password", {"old_password": PASSWORD, **new})
+
+    assert entries() == []
+
+
+def test_a_password_chosen_by_a_link_from_the_mail_is_told_of(client, staff):
+    link = f"/password/reset/{urlsafe_base64_encode(str(staff.pk).encode())}"
+    client.get(f"{link}/{default_token_generator.make_token(staff)}")
+    new = {"new_password1": "something quite new", "new_password2": "something quite new"}
+
+    client.post(f"{link}/set-password", new)
+
+    staff.refresh_from_db()
+    assert staff.check_password("something quite new")
+    assert (only().action, only().actor, only().object_label) == ("password_change", "", "staff")
 
 
 def test_a_new_member_is_told_of_without_their_password(admin):
@@ -456,6 +481,27 @@ def test_every_model_of_the_site_is_watched():
 
     assert len(admins) > 15
     assert [each for each in admins if not isinstance(each, AuditedAdmin)] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "is_told"),
+    [
+        ("post", HttpResponseRedirect("/"), True),
+        ("post", HttpResponse("a,b", content_type="text/csv"), True),
+        ("post", HttpResponse("<form>"), False),
+        ("post", HttpResponse(status=409), False),
+        ("get", HttpResponseRedirect("/"), False),
+    ],
+)
+def test_a_page_made_tomorrow_is_told_of_by_its_name(rf, staff, method, answer, is_told):
+    request = getattr(rf, method)("/admin/tomorrow/")
+    request.user = staff
+    request._dont_enforce_csrf_checks = True
+
+    AuditedAdminSite().admin_view(lambda request: answer)(request)
+
+    told = [(each.action, each.actor, each.message) for each in entries()]
+    assert told == ([("request", "staff", "POST /admin/tomorrow/")] if is_told else [])
 
 
 # ---------------------------------------------------------------- log-ins and refusals
