@@ -355,6 +355,18 @@ def test_the_admin_has_the_theme_of_the_site(enter, staff, system):
     assert ground(page) == shown
 
 
+def test_both_lists_to_choose_from_have_a_title_one_can_read(enter, staff):
+    page = enter(f"/admin/auth/user/{staff.pk}/change/", user=staff)
+    colours = (
+        """(title) => ["color", "backgroundColor"].map((name) => getComputedStyle(title)[name])"""
+    )
+    available = page.locator(".selector-available-title").first
+    chosen = page.locator(".selector-chosen-title").first
+
+    # Django's own is white on a dark ground; our words are dark.
+    assert chosen.evaluate(colours) == available.evaluate(colours)
+
+
 # ---------------------------------------------------------------- account, tokens, maintenance
 @pytest.mark.usefixtures("drawing")
 def test_a_new_token_is_copied_and_a_reload_makes_no_second(enter, alice):
