@@ -7,12 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import (
-    OpenApiParameter,
-    OpenApiResponse,
-    extend_schema,
-    inline_serializer,
-)
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -93,11 +88,7 @@ class CreditsView(APIView):
 class LedgerView(APIView):
     @extend_schema(
         summary="Every change of your balance, newest first",
-        parameters=[
-            OpenApiParameter("page", int, description="From 1. Reaches down to row 10 000."),
-            OpenApiParameter("limit", int, description="1 to 100, 20 if left out."),
-            OpenApiParameter("cursor", str, description="From `next`, instead of `page`."),
-        ],
+        parameters=paging.PARAMETERS,
         responses={
             200: inline_serializer(
                 "Ledger",
@@ -123,6 +114,7 @@ class RedeemView(APIView):
     @extend_schema(
         summary="Turn a code into credits",
         request=RedeemSerializer,
+        examples=[OpenApiExample("A code", {"code": "7K3M-PQ9X-2WTR"}, request_only=True)],
         responses={
             200: CreditsSerializer,
             400: OpenApiResponse(description="The code brought nothing; `errors.code` says why."),

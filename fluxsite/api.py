@@ -33,8 +33,14 @@ MAX_JSON_DEPTH = 20
 NO_DATABASE = (OperationalError, InterfaceError)
 
 
+class TooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+    default_detail = gettext_lazy("The request is too large.")
+
+
 class BoundedJSONParser(JSONParser):
-    """JSON of bounded size and depth, without NaN; anything else is a 400."""
+    """JSON of bounded size and depth, without NaN; else a 413 or a 400."""
 
     def parse(
         self,
@@ -45,7 +51,7 @@ class BoundedJSONParser(JSONParser):
         try:
             content = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
             if len(content) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-                raise exceptions.ParseError(_("The request is too large."))
+                raise TooLarge
             data = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise exceptions.ParseError(_("The request body is not valid JSON.")) from error
@@ -101,7 +107,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
         logger.error("the database does not answer: %s", exc)
         exc = DatabaseAway()
     elif isinstance(exc, RequestDataTooBig):
-        exc = exceptions.ParseError(_("The request is too large."))
+        exc = TooLarge()
     if not isinstance(exc, exceptions.APIException):
         return None
     set_rollback()

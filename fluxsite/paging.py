@@ -26,6 +26,7 @@ from typing import Any, Generic, TypeVar
 from django.core.exceptions import ValidationError as InvalidValue
 from django.db.models import Model, Q, QuerySet
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
@@ -33,6 +34,25 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 #: How many rows deep `page` reaches: the database steps over each of them.
 MAX_DEPTH = 10_000
+
+#: What every list takes, for the schema of the API.
+PARAMETERS = [
+    OpenApiParameter(
+        "page",
+        {"type": "integer", "minimum": 1, "maximum": MAX_DEPTH},
+        description="From 1. Reaches down to row 10 000; further down goes `cursor`.",
+    ),
+    OpenApiParameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+        description="How many of them to a page.",
+    ),
+    OpenApiParameter(
+        "cursor",
+        str,
+        description="Where to go on, instead of `page`: it is in `next`, which leads there.",
+    ),
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -314,7 +314,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["fluxsite.api.BoundedJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "fluxsite.openapi.Schema",
     "EXCEPTION_HANDLER": "fluxsite.api.exception_handler",
     # Whose word on a caller's address counts: our own proxy's, or nobody's.
     "NUM_PROXIES": 1 if SECURE_PROXY_SSL_HEADER else 0,
@@ -322,8 +322,18 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Fluxsite",
-    "DESCRIPTION": "Draw pictures, follow them, and read everything ever made.",
+    "DESCRIPTION": (
+        "Draw pictures, follow them, and read everything ever made.\n\n"
+        "Every error has the same body: `code` for programs, `detail` for people, `errors` where "
+        "fields are to blame, and `request_id`. Beside the answers named with an operation there "
+        "are 404 for an address that does not exist, 405 for a method an address does not take, "
+        "and 500 for a fault of ours. Bodies are JSON in UTF-8 of at most 1 MB, except pictures."
+    ),
     "VERSION": VERSION,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "fluxsite.openapi.add_components",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -50,9 +50,7 @@ class UnifiedHistoryView(APIView):
             "after the other. All else in it is ignored."
         ),
         parameters=[
-            OpenApiParameter("page", int, description="From 1. Reaches down to row 10 000."),
-            OpenApiParameter("limit", int, description="1 to 100, 20 if left out."),
-            OpenApiParameter("cursor", str, description="From `next`, instead of `page`."),
+            *paging.PARAMETERS,
             OpenApiParameter("source", str, enum=list(sources.load())),
             OpenApiParameter("model", str, description="A model's id, as entries name it."),
             OpenApiParameter(

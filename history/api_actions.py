@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from drf_spectacular.utils import OpenApiResponse, extend_schema, inline_serializer
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -57,6 +57,19 @@ class MarksView(APIView):
         "What is in the trash for 30 days is removed for ever. Tasks that have not ended cannot "
         "be marked; `changed` says for how many entries it holds now.",
         request=MarksSerializer,
+        examples=[
+            OpenApiExample(
+                "Two favourites",
+                {
+                    "entries": [
+                        {"source": "flux", "id": "019abf3e5c7a41d28f6be93d70c1a254"},
+                        {"source": "midjourney", "id": "1732612345678901"},
+                    ],
+                    "favourite": True,
+                },
+                request_only=True,
+            )
+        ],
         responses={
             200: inline_serializer("Marked", {"changed": serializers.IntegerField()}),
             404: _NOT_FOUND,
@@ -110,13 +123,32 @@ class FeedbackSerializer(NameSerializer):
         return attrs
 
 
+class FeedbackNowSerializer(NameSerializer):
+    """Describes what FeedbackView answers."""
+
+    vote = serializers.ChoiceField(
+        Feedback.Vote.choices, allow_blank=True, help_text="Empty: there is none."
+    )
+    reason = serializers.ChoiceField(
+        Feedback.Reason.choices, allow_blank=True, help_text="Empty: it was not reported."
+    )
+    text = serializers.CharField(allow_blank=True)
+
+
 class FeedbackView(APIView):
     @extend_schema(
         summary="Say what you think of an entry",
         description="A vote, a report to the staff, or both. There is one of each for every "
         "entry: the latest counts.",
         request=FeedbackSerializer,
-        responses={200: FeedbackSerializer, 404: _NOT_FOUND},
+        examples=[
+            OpenApiExample(
+                "A vote",
+                {"source": "flux", "id": "019abf3e5c7a41d28f6be93d70c1a254", "vote": "like"},
+                request_only=True,
+            )
+        ],
+        responses={200: FeedbackNowSerializer, 404: _NOT_FOUND},
     )
     def post(self, request: Request) -> Response:
         asked = FeedbackSerializer(data=request.data)
@@ -175,6 +207,13 @@ class ExportsView(APIView):
         description="Up to 500 entries of yours. Ask for the export until its `status` is READY "
         "or FAILED; the file can be fetched for a day.",
         request=NamesSerializer,
+        examples=[
+            OpenApiExample(
+                "One entry",
+                {"entries": [{"source": "flux", "id": "019abf3e5c7a41d28f6be93d70c1a254"}]},
+                request_only=True,
+            )
+        ],
         responses={
             202: ExportSerializer,
             404: _NOT_FOUND,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import exceptions, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,7 +29,18 @@ class PresetsView(APIView):
 
     @extend_schema(
         request={"application/json": serializers.preset_schema()},
-        responses={201: serializers.PresetSerializer, 400: serializers.ErrorSerializer},
+        examples=[
+            OpenApiExample(
+                "Wide and quick",
+                {
+                    "name": "Wide and quick",
+                    "model": "fal-ai/flux-1/schnell",
+                    "parameters": {"aspect_ratio": "16:9"},
+                },
+                request_only=True,
+            )
+        ],
+        responses={201: serializers.PresetSerializer},
     )
     def post(self, request: Request) -> Response:
         """Save a preset: a model, its settings and perhaps a prompt, under a name."""
@@ -60,7 +71,7 @@ class PresetsView(APIView):
 
 
 class PresetView(APIView):
-    @extend_schema(responses={204: None, 404: serializers.ErrorSerializer})
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, preset_id: str) -> Response:
         """Delete one of your presets."""
         try:

@@ -105,11 +105,26 @@ class UploadSerializer(serializers.Serializer):
     bytes = serializers.IntegerField()
 
 
-class ErrorSerializer(serializers.Serializer):
-    code = serializers.CharField()
-    detail = serializers.CharField()
-    errors = serializers.DictField(required=False)  # type: ignore[assignment]
-    request_id = serializers.CharField()
+class EndpointSerializer(serializers.Serializer):
+    endpoint = serializers.CharField()
+    task_type = serializers.CharField()
+    min_images = serializers.IntegerField()
+    max_images = serializers.IntegerField()
+    has_prompt = serializers.BooleanField()
+    credits = serializers.IntegerField(help_text="For one picture.")
+    parameters = serializers.DictField(help_text="JSON schemas, by the name of the parameter.")
+
+
+class ModelSerializer(serializers.Serializer):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    summary = serializers.CharField()
+    endpoints = EndpointSerializer(many=True)
+
+
+class ModelListSerializer(serializers.Serializer):
+    default = serializers.CharField(help_text="What draws where no model is named.")
+    results = ModelSerializer(many=True)
 
 
 def represent_preset(preset: Preset, *, user: Any) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import exceptions, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,18 +23,45 @@ from generation.models import FluxTask
 
 MAX_KEY_LENGTH = 255
 
-_ERRORS = {400: serializers.ErrorSerializer, 401: serializers.ErrorSerializer}
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    OpenApiTypes.STR,
+    {"type": "string", "maxLength": MAX_KEY_LENGTH, "pattern": "^[!-~]*$"},
     OpenApiParameter.HEADER,
-    description="The same key with the same body answers with the same task.",
+    description="The same key with the same body answers with the same task, and nothing is "
+    "charged twice: send one you made up, and the same again after an answer that was lost.",
 )
-_PAGING = [
-    OpenApiParameter("page", OpenApiTypes.INT),
-    OpenApiParameter("limit", OpenApiTypes.INT),
-    OpenApiParameter("cursor", OpenApiTypes.STR),
-]
+_TEXT_TO_IMAGE = OpenApiExample(
+    "From a prompt",
+    {
+        "model": "fal-ai/flux-1/schnell",
+        "prompt": "a cat on a red bridge",
+        "num_images": 2,
+        "aspect_ratio": "16:9",
+    },
+    request_only=True,
+)
+_IMAGE_TO_IMAGE = OpenApiExample(
+    "From a picture",
+    {
+        "model": "fal-ai/flux-pro/kontext",
+        "prompt": "the same cat in the snow",
+        "image_url": "/media/019abf3e5c7a41d28f6be93d70c1a254",
+    },
+    request_only=True,
+)
+_REFUSALS = {
+    402: OpenApiResponse(
+        description="`insufficient_credits`, or a budget of yours is used up. Nothing was reserved."
+    ),
+    409: OpenApiResponse(
+        description="`idempotency_conflict`: the key was used for another request. With retry "
+        "also `not_ended`: the task has not ended yet."
+    ),
+    503: OpenApiResponse(
+        description="Nothing can be drawn at the moment: `off`, `not_configured`, "
+        "`key_unreadable`, `maintenance` or `unavailable`. Nothing was reserved."
+    ),
+}
 
 
 class Conflict(exceptions.APIException):
@@ -157,8 +183,9 @@ class TextToImageView(_CreateView):
 
     @extend_schema(
         request={"application/json": serializers.request_schema(with_images=False)},
+        examples=[_TEXT_TO_IMAGE],
         parameters=[_IDEMPOTENCY_KEY],
-        responses={202: serializers.TaskSerializer, **_ERRORS},
+        responses={202: serializers.TaskSerializer, **_REFUSALS},
     )
     def post(self, request: Request) -> Response:
         """Draw from a prompt."""
@@ -170,8 +197,9 @@ class ImageToImageView(_CreateView):
 
     @extend_schema(
         request={"application/json": serializers.request_schema(with_images=True)},
+        examples=[_IMAGE_TO_IMAGE],
         parameters=[_IDEMPOTENCY_KEY],
-        responses={202: serializers.TaskSerializer, **_ERRORS},
+        responses={202: serializers.TaskSerializer, **_REFUSALS},
     )
     def post(self, request: Request) -> Response:
         """Draw from one reference picture, or from several."""
@@ -181,7 +209,8 @@ class ImageToImageView(_CreateView):
 class EstimateView(APIView):
     @extend_schema(
         request={"application/json": serializers.request_schema(with_images=True)},
-        responses={200: serializers.EstimateSerializer, **_ERRORS},
+        examples=[_TEXT_TO_IMAGE, _IMAGE_TO_IMAGE],
+        responses={200: serializers.EstimateSerializer},
     )
     def post(self, request: Request) -> Response:
         """Tell what a request would cost, and every reason why it could not run."""
@@ -217,28 +246,19 @@ class UploadImageView(APIView):
         },
         responses={
             201: serializers.UploadSerializer,
-            **_ERRORS,
             403: OpenApiResponse(
-                serializers.ErrorSerializer,
                 description="`quota_exceeded`: your pictures take all the room you have.",
             ),
             411: OpenApiResponse(
-                serializers.ErrorSerializer,
                 description="`length_required`: the body came in chunks, without a length.",
             ),
-            413: OpenApiResponse(
-                serializers.ErrorSerializer, description="`too_large`: more than 10 MB."
-            ),
-            415: OpenApiResponse(
-                serializers.ErrorSerializer, description="The body is not multipart/form-data."
-            ),
+            413: OpenApiResponse(description="`too_large`: more than 10 MB."),
+            415: OpenApiResponse(description="The body is not multipart/form-data."),
             429: OpenApiResponse(
-                serializers.ErrorSerializer,
                 description="`too_often`: too many pictures within an hour. `Retry-After` says "
                 "when to try again, in seconds.",
             ),
             503: OpenApiResponse(
-                serializers.ErrorSerializer,
                 description="`scanner_unavailable`, `storage_unavailable` or `busy`. Nothing was "
                 "stored; try again after `Retry-After` seconds.",
             ),
@@ -272,7 +292,7 @@ class UploadImageView(APIView):
 
 
 class TaskView(APIView):
-    @extend_schema(responses={200: serializers.TaskSerializer, 404: serializers.ErrorSerializer})
+    @extend_schema(responses={200: serializers.TaskSerializer})
     def get(self, request: Request, task_id: str) -> Response:
         """Tell how a task stands."""
         task = own_task(request, task_id)
@@ -284,7 +304,10 @@ class TaskView(APIView):
 class CancelView(APIView):
     @extend_schema(
         request=None,
-        responses={200: serializers.TaskSerializer, 409: serializers.ErrorSerializer},
+        responses={
+            200: serializers.TaskSerializer,
+            409: OpenApiResponse(description="`already_ended`: there is nothing to cancel."),
+        },
     )
     def post(self, request: Request, task_id: str) -> Response:
         """Cancel a task: at once while it waits here, else as soon as the provider stops."""
@@ -300,7 +323,7 @@ class RetryView(APIView):
     @extend_schema(
         request=None,
         parameters=[_IDEMPOTENCY_KEY],
-        responses={202: serializers.TaskSerializer, **_ERRORS},
+        responses={202: serializers.TaskSerializer, **_REFUSALS},
     )
     def post(self, request: Request, task_id: str) -> Response:
         """Ask for the same again, as a new task linked to this one."""
@@ -320,8 +343,10 @@ class RecoverView(APIView):
         request=None,
         responses={
             202: serializers.TaskSerializer,
-            402: serializers.ErrorSerializer,
-            409: serializers.ErrorSerializer,
+            402: _REFUSALS[402],
+            409: OpenApiResponse(
+                description="`not_recoverable`: there is no late result to ask for."
+            ),
         },
     )
     def post(self, request: Request, task_id: str) -> Response:
@@ -337,7 +362,7 @@ class RecoverView(APIView):
 
 
 class HistoryView(APIView):
-    @extend_schema(parameters=_PAGING, responses={200: serializers.TaskListSerializer, **_ERRORS})
+    @extend_schema(parameters=paging.PARAMETERS, responses={200: serializers.TaskListSerializer})
     def get(self, request: Request) -> Response:
         """List your FLUX tasks, newest first, whatever became of them."""
         asked = paging.read(request.query_params)
@@ -347,7 +372,7 @@ class HistoryView(APIView):
 
 
 class ModelsView(APIView):
-    @extend_schema(responses={200: OpenApiTypes.OBJECT})
+    @extend_schema(responses={200: serializers.ModelListSerializer})
     def get(self, request: Request) -> Response:
         """List the models that you may use: what each takes, with types, ranges and defaults."""
         prices = lifecycle.price_list()
