@@ -25,11 +25,21 @@ class Address:
 
     def path(self, **values: str) -> str:
         """Return the address with values in place of its parameters."""
+        if self.name in _EXPRESSIONS:
+            return _EXPRESSIONS[self.name]
         return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values[found[1]], self.route)
 
     @property
     def parameters(self) -> list[str]:
-        return re.findall(r"<(?:\w+:)?(\w+)>", self.route)
+        return [] if self.name in _EXPRESSIONS else re.findall(r"<(?:\w+:)?(\w+)>", self.route)
+
+
+#: An address for each of those that are regular expressions.
+_EXPRESSIONS = {
+    "admin:app_list": "/admin/auth/",
+    "admin:regex": "/admin/nothing/",
+    "regex": "/static/nothing.css",
+}
 
 
 def addresses() -> list[Address]:
@@ -40,6 +50,7 @@ def _walk(resolver: URLResolver, route: str, spaces: tuple[str, ...]) -> Iterato
     for each in resolver.url_patterns:
         here = route + str(each.pattern)
         if isinstance(each, URLPattern):
-            yield Address(here, ":".join([*spaces, each.name or "-"]), each.callback)
+            name = each.name or ("regex" if "(?" in str(each.pattern) else "unnamed")
+            yield Address(here, ":".join([*spaces, name]), each.callback)
         else:
             yield from _walk(each, here, (*spaces, each.namespace) if each.namespace else spaces)

@@ -9,9 +9,7 @@ from datetime import timedelta
 
 import pytest
 import schemathesis
-from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
 from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, Phase, given
@@ -26,6 +24,8 @@ from generation.models import FluxTask, Preset
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, UploadFactory
 from history import exports
 from history.marks import Name
+
+pytestmark = pytest.mark.usefixtures("one_connection")
 
 CHECKS = [
     not_a_server_error,
@@ -66,16 +66,6 @@ WORKING = {
     "unified-history/exports": lambda ids: {"entries": [ids["entry"]]},
     "unified-history/feedback": lambda ids: {**ids["entry"], "vote": "like"},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_transaction():
-    """As Django's own test client: a request closes no connection, which is the test's."""
-    for signal in (request_started, request_finished):
-        signal.disconnect(close_old_connections)
-    yield
-    for signal in (request_started, request_finished):
-        signal.connect(close_old_connections)
 
 
 @pytest.fixture
