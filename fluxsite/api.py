@@ -40,7 +40,7 @@ class TooLarge(exceptions.APIException):
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON of bounded size and depth, without NaN; else a 413 or a 400."""
+    """JSON of bounded size and depth, without NaN and with each name once; else 413 or 400."""
 
     def parse(
         self,
@@ -52,7 +52,11 @@ class BoundedJSONParser(JSONParser):
             content = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
             if len(content) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
                 raise TooLarge
-            data = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+            data = json.loads(
+                content.decode("utf-8"),
+                parse_constant=_refuse_constant,
+                object_pairs_hook=_once_each,
+            )
         except (ValueError, RecursionError) as error:
             raise exceptions.ParseError(_("The request body is not valid JSON.")) from error
         if _depth(data) > MAX_JSON_DEPTH:
@@ -62,6 +66,14 @@ class BoundedJSONParser(JSONParser):
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two readers of the same body must not see two things in it."""
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise ValueError
+    return named
 
 
 def _depth(data: Any) -> int:
@@ -81,11 +93,20 @@ def _depth(data: Any) -> int:
 def error_body(
     *, code: str, detail: str, errors: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    body: dict[str, Any] = {"code": code, "detail": detail}
+    body: dict[str, Any] = {"code": code, "detail": _sendable(detail)}
     if errors:
-        body["errors"] = dict(errors)
+        body["errors"] = _sendable(errors)
     body["request_id"] = request_ids.current()
     return body
+
+
+def _sendable(detail: Any) -> Any:
+    """Errors quote what was sent, and half a surrogate cannot be sent back."""
+    if isinstance(detail, Mapping):
+        return {_sendable(str(name)): _sendable(each) for name, each in detail.items()}
+    if isinstance(detail, list | tuple):
+        return [_sendable(each) for each in detail]
+    return detail.encode(errors="replace").decode() if isinstance(detail, str) else detail
 
 
 class DatabaseAway(exceptions.APIException):

@@ -3,9 +3,9 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from fluxsite import account, assets
+from fluxsite.api_docs import DocsView, SchemaView
 from fluxsite.health import healthz, readyz
 from fluxsite.operations import views as operations
 from fluxsite.operations.dashboard import dashboard
@@ -33,8 +33,8 @@ urlpatterns = [
     path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
     path("admin/exports/", admin.site.admin_view(exports), name="exports"),
     path("admin/", admin.site.urls),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
+    path("api/docs", DocsView.as_view(url_name="schema"), name="docs"),
     path("api/flux/", include("generation.api.urls")),
     re_path(r"^static/(?:[0-9a-f]{8}/)?(?P<path>.*[^/])$", assets.of_another_release),
     path("", include("credits.urls")),
