@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -30,7 +30,7 @@ class DocsView(SpectacularSwaggerSplitView):
     """The schema as a page. It has nothing to tell but its page: visitors who are not signed in
     are led to where they can be, and whoever asks for its options is told its methods."""
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return HttpResponse(headers={"Allow": ", ".join(self.allowed_methods)})
 
     def handle_exception(self, exc: Exception) -> Any:
