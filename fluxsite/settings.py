@@ -313,6 +313,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fluxsite.browsing.PagesForStaff",
     "DEFAULT_PARSER_CLASSES": ["fluxsite.api.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "fluxsite.openapi.Schema",
     "EXCEPTION_HANDLER": "fluxsite.api.exception_handler",
@@ -352,8 +353,10 @@ TIME_ZONE = env.text("TIME_ZONE", "UTC")
 # ---------------------------------------------------------------- static files
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_URL = assets.ROOT
+# All that bring styles and scripts of their own.
+_PACKAGES = ["django", "djangorestframework", "drf-spectacular-sidecar"]
 if not DEBUG:  # Else files change while we run.
-    _release = assets.release(STATICFILES_DIRS[0], packages=["django", "drf-spectacular-sidecar"])
+    _release = assets.release(STATICFILES_DIRS[0], packages=_PACKAGES)
     STATIC_URL += f"{_release}/"
     WHITENOISE_IMMUTABLE_FILE_TEST = f"^{STATIC_URL}"
 # Served straight from where they lie: no collecting step between clone and page.

@@ -200,3 +200,36 @@ def _without_nullable(part):
         new = {name: _without_nullable(each) for name, each in part.items() if name != "nullable"}
         return {"anyOf": [new, {"type": "null"}]} if part.get("nullable") is True else new
     return [_without_nullable(each) for each in part] if isinstance(part, list) else part
+
+
+# ---------------------------------------------------------------- to be read
+def test_the_page_leads_those_who_are_not_signed_in_to_where_they_can_be(client, db):
+    answer = client.get("/api/docs")
+
+    assert (answer.status_code, answer["Location"]) == (302, "/login?next=/api/docs")
+
+
+def test_the_page_tells_its_methods(client, alice):
+    client.force_login(alice)
+
+    answer = client.options("/api/docs")
+
+    assert (answer.status_code, answer["Allow"]) == (200, "GET, HEAD, OPTIONS")
+
+
+def test_the_schema_comes_as_json_or_as_yaml(client, alice):
+    client.force_login(alice)
+
+    as_yaml = client.get("/api/schema", headers={"Accept": "application/vnd.oai.openapi"})
+
+    assert client.get("/api/schema").json()["openapi"].startswith("3.0.")
+    assert as_yaml.content.startswith(b"openapi: 3.0.")
+
+
+def test_a_version_in_the_address_reaches_no_header(client, alice):
+    client.force_login(alice)
+
+    answer = client.get("/api/schema?version=1%0d%0aX-Bad:%20y")
+
+    assert answer.status_code == 200
+    assert "X-Bad" not in answer["Content-Disposition"]
