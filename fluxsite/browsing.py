@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.http import Http404
@@ -23,16 +22,18 @@ class PagesForStaff(DefaultContentNegotiation):
         offered = [each for each in renderers if each.format != "api"]
         if len(offered) < len(renderers) and _asks_for_pages(request) and _may_browse(request):
             offered = list(renderers)
+        chosen: tuple[BaseRenderer, str]
         try:
-            return super().select_renderer(request, offered, format_suffix)
+            chosen = super().select_renderer(request, offered, format_suffix)
         except (NotAcceptable, Http404):
-            return offered[0], str(offered[0].media_type)
+            chosen = offered[0], str(offered[0].media_type)
+        return chosen
 
 
 def _asks_for_pages(request: Request) -> bool:
     # Looked at first: who is asking may take a query to find out.
-    accepted: Sequence[str] = (request.headers.get("Accept", ""), request.GET.get("format", ""))
-    return "text/html" in accepted[0] or accepted[1] == "api"
+    is_accepted = "text/html" in request.headers.get("Accept", "")
+    return is_accepted or request.GET.get("format") == "api"
 
 
 def _may_browse(request: Request) -> bool:

@@ -1,10 +1,12 @@
-"""Two small middlewares: a name for every request, and the content security policy."""
+"""Small middlewares: a name for every request, the content security policy, and files for
+programs."""
 
 from __future__ import annotations
 
 import re
 import secrets
 from collections.abc import Callable
+from typing import Any, cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -46,5 +48,40 @@ def content_security_policy(get_response: Handler) -> Handler:
         response = get_response(request)
         response.headers.setdefault("Content-Security-Policy", ours)
         return response
+
+    return middleware
+
+
+#: Addresses of files that answers of the API name.
+_FILES = re.compile(r"/media/|/history/exports/[^/]+/file$")
+
+
+def files_by_token(get_response: Handler) -> Handler:
+    """Let a token fetch the files that the API gives addresses of, as its member. Pages stay
+    closed to it. As in the API, a token goes before a session, and a wrong one is a 401."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if "Authorization" not in request.headers or not _FILES.match(request.path):
+            return get_response(request)
+        # REST framework names both in its settings, and must have been imported before them.
+        from rest_framework.exceptions import APIException
+
+        from fluxsite.api import json_error
+        from fluxsite.authentication import TokenAuthentication
+
+        authentication = TokenAuthentication()
+        try:
+            found = authentication.authenticate(cast(Any, request))
+        except APIException as refusal:
+            answer = json_error(
+                code=str(refusal.get_codes()),
+                detail=str(refusal.detail),
+                status_code=refusal.status_code,
+            )
+            answer["WWW-Authenticate"] = authentication.authenticate_header(cast(Any, request))
+            return answer
+        if found is not None:
+            request.user = found[0]
+        return get_response(request)
 
     return middleware
