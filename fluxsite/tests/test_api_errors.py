@@ -70,3 +70,29 @@ def test_a_form_with_too_many_fields_is_an_error_of_the_caller(client):
     answer = client.post("/language", {f"field{n}": "" for n in range(300)})
 
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("feedback", '{"source": "flux", "id": "a", "vote": "a\\ud800b"}', "vote"),
+        ("exports", '{"entries": [{"source": "\\udfff", "id": "a"}]}', "entries"),
+    ],
+)
+def test_an_error_that_quotes_half_a_surrogate_can_be_sent(client, alice, path, body, field):
+    client.force_login(alice)
+
+    answer = client.post(f"/api/unified-history/{path}", body, "application/json")
+
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, [field])
+
+
+@pytest.mark.parametrize(
+    "body", ['{"code": "a", "code": "b"}', '{"code": "a", "more": [{"b": 1, "b": 2}]}']
+)
+def test_a_body_that_gives_a_name_twice_is_refused(client, alice, body):
+    client.force_login(alice)
+
+    answer = client.post("/api/credits/redeem", body, "application/json")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")

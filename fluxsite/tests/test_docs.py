@@ -21,6 +21,7 @@ DOCUMENTS = [
         "CONTRIBUTING.md",
         "docs/configuration.md",
         "docs/administration.md",
+        "docs/api.md",
         "docs/operations.md",
         "docs/reports.md",
     )
