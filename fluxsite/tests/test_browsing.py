@@ -115,3 +115,28 @@ class TestInChromium:
         expect(page.get_by_text("/api/flux/text-to-image", exact=False).first).to_be_visible()
         page.get_by_text("/api/flux/text-to-image", exact=False).first.click()
         expect(page.get_by_text("insufficient_credits", exact=False).first).to_be_visible()
+
+    def test_the_schema_needs_nothing_from_elsewhere(self, enter, staff, live_server):
+        """Under a name of its own: Swagger UI has a badge of another site for all but localhost."""
+        page = enter("/login", user=staff)
+        found = {each["name"]: each["value"] for each in page.context.cookies(live_server.url)}
+        named = "http://studio.example.org"
+        page.context.add_cookies([{"name": "sessionid", "value": found["sessionid"], "url": named}])
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+
+        def pass_on(route):
+            request = route.request
+            url = request.url.replace(named, live_server.url)
+            route.fulfill(response=route.fetch(url=url, headers=request.all_headers()))
+
+        page.route(f"{named}/**", pass_on)
+
+        page.goto(f"{named}/api/docs")
+        expect(page.get_by_text("/api/flux/text-to-image", exact=False).first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+
+        assert [url for url in asked if not url.startswith((named, "data:"))] == []
+        complaints = [each for each in page.complaints if "untrustworthy" not in each]
+        page.complaints.clear()
+        assert complaints == []

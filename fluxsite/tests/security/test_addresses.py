@@ -234,3 +234,20 @@ def test_no_address_changes_anything_by_being_read(things, alice):
     # Watching a task, and asking for an export, wake those who work on them.
     woken = {"django_q.OrmQ", "generation.SweepLease"}
     assert {name for name in after if after[name] != before[name]} <= woken
+
+
+# ---------------------------------------------------------------- every method
+@pytest.mark.parametrize("method", ["options", "head", "put", "patch", "trace"])
+def test_no_address_breaks_by_a_method_few_use(things, staff, method):
+    client = Client(raise_request_exception=False)
+    client.force_login(staff)
+    broken = {}
+    for each in ALL:
+        path = each.path(**dict.fromkeys(each.parameters, "1") | things)
+        answer = getattr(client, method)(path)
+        if answer.status_code >= 500 and each.name != "readyz":
+            broken[path] = answer.status_code
+        for close in answer._resource_closers:
+            close()
+
+    assert broken == {}
