@@ -146,6 +146,13 @@ class Password(auth_views.PasswordChangeView):
             audit_log.record_password(form.user, request=self.request)
             return super().form_valid(form)
 
+    def form_invalid(self, form: Any) -> HttpResponse:
+        response = super().form_invalid(form)
+        if form.retry_after:
+            response.status_code = 429
+            response["Retry-After"] = str(form.retry_after)
+        return response
+
 
 class ResetPassword(auth_views.PasswordResetView):
     template_name = "account/reset.html"

@@ -7,9 +7,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from fluxsite import member_admin  # noqa: F401 - registers the members
+from fluxsite import logging_in, member_admin  # noqa: F401 - member_admin registers the members
 from fluxsite.audit_log.admin import AuditEntryAdmin
-from fluxsite.models import ApiToken
+from fluxsite.models import ApiToken, FailedLogin
 
 __all__ = ["ApiTokenAdmin", "AuditEntryAdmin"]
 
@@ -51,3 +51,41 @@ class ApiTokenAdmin(admin.ModelAdmin):
     @admin.action(description=_("Revoke the selected tokens"), permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
         queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
+
+
+@admin.register(FailedLogin)
+class FailedLoginAdmin(admin.ModelAdmin):
+    """To unlock is to delete: nothing of it is worth keeping."""
+
+    list_display = ["name", "ip_address", "failures_since_start", "since", "is_locked"]
+    list_display_links = None
+    search_fields = ["username", "ip_address"]
+    ordering = ["-attempt_time"]
+    actions = ["unlock"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    @admin.display(description=_("name"), ordering="username")
+    def name(self, row: FailedLogin) -> str:
+        return row.username or str(_("all names"))
+
+    @admin.display(description=_("since"), ordering="attempt_time")
+    def since(self, row: FailedLogin) -> Any:
+        return row.attempt_time
+
+    @admin.display(description=_("locked out"), boolean=True)
+    def is_locked(self, row: FailedLogin) -> bool:
+        return logging_in.is_locked(row)
+
+    @admin.action(description=_("Let the selected try again"), permissions=["delete"])
+    def unlock(self, request: HttpRequest, queryset: Any) -> None:
+        queryset.delete()

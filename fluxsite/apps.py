@@ -39,7 +39,10 @@ def prepare_schedules(*, using: str, **kwargs: Any) -> None:
     and sees whether it is well."""
     schedules.keep(
         using=using,
-        daily={"figures_nightly": "fluxsite.operations.hours.nightly"},
+        daily={
+            "figures_nightly": "fluxsite.operations.hours.nightly",
+            "logins": "fluxsite.logging_in.forget",
+        },
         by_minutes={
             "figures": (1, "fluxsite.operations.hours.roll_up"),
             "watch": (1, "fluxsite.operations.incidents.watch"),

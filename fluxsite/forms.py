@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,9 +17,12 @@ from django.utils.translation import ngettext
 
 from fluxsite import password_mail, themes
 from fluxsite.models import ApiToken
+from generation import rates
 
 #: More than anybody keeps in mind; each is a key to the account.
 MAX_TOKENS = 50
+#: How often in an hour the old password may be told, to whoever found a page open.
+PASSWORD_TRIES = 10
 
 
 class AccountForm(forms.Form):
@@ -89,6 +93,27 @@ class PasswordForm(PasswordChangeForm):
             self.fields["revokes_tokens"].help_text = told % {"count": count}
         else:
             del self.fields["revokes_tokens"]
+        self.retry_after = 0
+
+    def clean_old_password(self) -> str:
+        try:
+            rates.take(
+                scope="password",
+                user=self.user,
+                limit=PASSWORD_TRIES,
+                window=timedelta(hours=1),
+                now=timezone.now(),
+            )
+        except rates.TooOften as error:
+            self.retry_after = error.retry_after
+            minutes = math.ceil(error.retry_after / 60)
+            told = ngettext(
+                "That was tried too often. Try again in %(minutes)d minute.",
+                "That was tried too often. Try again in %(minutes)d minutes.",
+                minutes,
+            )
+            raise forms.ValidationError(told % {"minutes": minutes}) from error
+        return super().clean_old_password()
 
     @transaction.atomic
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature

@@ -8,6 +8,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection, models
@@ -105,6 +106,20 @@ class ApiToken(models.Model):
     @property
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
+
+
+class FailedLogin(AccessAttempt):  # type: ignore[misc]
+    """Wrong passwords of one name from one address, or of all names from one
+    (fluxsite/logging_in.py). To delete it lets whoever it was try again."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ("view", "delete")
+        verbose_name = _("failed login")
+        verbose_name_plural = _("failed logins")
+
+    def __str__(self) -> str:
+        return f"{self.username or '*'} · {self.ip_address}"
 
 
 class MemberSettings(models.Model):

@@ -6,6 +6,7 @@ docs/configuration.md lists every variable; a test keeps that table complete.
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -75,6 +76,25 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
 
+# Wrong passwords in so many minutes: for one name from one address, and for all names from one.
+LOGIN_TRIES = env.integer("LOGIN_TRIES", 5)
+LOGIN_TRIES_PER_ADDRESS = env.integer("LOGIN_TRIES_PER_ADDRESS", 100)
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_ENABLED = LOGIN_TRIES > 0
+AXES_COOLOFF_TIME = timedelta(minutes=env.integer("LOGIN_MINUTES", 15, minimum=1))
+AXES_HANDLER = "fluxsite.logging_in.Handler"
+AXES_LOCKOUT_CALLABLE = "fluxsite.logging_in.locked_out"
+AXES_CLIENT_IP_CALLABLE = "fluxsite.logging_in.address_of"
+# What our handler does by itself, said so that axes' own checks know it.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+# Its pages show what was typed; ours are in fluxsite/admin.py.
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
 AUTH_PASSWORD_VALIDATORS = [
     {
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
@@ -114,6 +134,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_q",
+    "axes",
     "fluxsite",
     "credits",
     "generation",
@@ -136,6 +157,7 @@ MIDDLEWARE = [
     "fluxsite.maintenance.middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "fluxsite.urls"
@@ -280,6 +302,9 @@ MAX_FORM_BYTES = 8 * MAX_UPLOAD_BYTES + 2 * DATA_UPLOAD_MAX_MEMORY_SIZE
 # What a member's reference pictures may take together, and how many may come; 0: no limit.
 UPLOAD_QUOTA_MB = env.integer("UPLOAD_QUOTA_MB", 2048)
 UPLOADS_PER_HOUR = env.integer("UPLOADS_PER_HOUR", 240)
+# How many tasks a member may begin, and how often change anything else by API; 0: no limit.
+TASKS_PER_MINUTE = env.integer("TASKS_PER_MINUTE", 120)
+API_CHANGES_PER_MINUTE = env.integer("API_CHANGES_PER_MINUTE", 600)
 # A virus scanner, clamd, that sees every upload before we do.
 CLAMAV = env.address("CLAMAV")
 CLAMAV_SECONDS = 20.0
@@ -315,6 +340,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fluxsite.browsing.PagesForStaff",
+    "DEFAULT_THROTTLE_CLASSES": ["fluxsite.throttling.ChangesThrottle"],
     "DEFAULT_PARSER_CLASSES": ["fluxsite.api.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "fluxsite.openapi.Schema",
     "EXCEPTION_HANDLER": "fluxsite.api.exception_handler",

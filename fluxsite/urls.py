@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 
 from fluxsite import account, assets
 from fluxsite.api_docs import DocsView, SchemaView
@@ -30,6 +31,8 @@ urlpatterns = [
         account.NewPassword.as_view(),
         name="password_reset_confirm",
     ),
+    # One door where passwords are changed.
+    path("admin/password_change/", RedirectView.as_view(pattern_name="password")),
     path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
     path("admin/exports/", admin.site.admin_view(exports), name="exports"),
     path("admin/", admin.site.urls),

@@ -30,7 +30,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from generation import lifecycle, presets, storage
+from generation import lifecycle, presets, rates, storage
 from generation.models import Picture, StorageUse, TaskImage, Upload
 
 logger = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ VERIFIED_IN_NIGHTS = 256
 # ---------------------------------------------------------------- every night
 def nightly() -> None:
     """What a schedule calls: each job in a message of its own, so that none holds up another."""
-    jobs = ("rearchive", "count_storage", "nightly_orphans", "nightly_verify", "forget_presets")
-    for job in jobs:
+    jobs = ("rearchive", "count_storage", "nightly_orphans", "nightly_verify")
+    for job in (*jobs, "forget_presets", "forget_rates"):
         async_task(f"generation.housekeeping.{job}")
 
 
@@ -78,6 +78,10 @@ def nightly_orphans() -> None:
 
 def forget_presets() -> None:
     presets.forget(now=timezone.now())
+
+
+def forget_rates() -> None:
+    rates.forget(now=timezone.now())
 
 
 def nightly_verify() -> None:

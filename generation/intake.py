@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext_noop as _
+from django.utils.translation import ngettext
 
-from generation import catalogue, channel, lifecycle, media, polling
+from generation import catalogue, channel, lifecycle, media, polling, rates
 from generation.models import FluxTask, TaskImage, Upload
 
 #: More reference pictures than any model takes: enough to say "too many" precisely.
@@ -90,7 +91,7 @@ def place(*, user: Any, order: Order, now: datetime, idempotency_key: str = "") 
     """Check an order, create its task and wake the workers.
 
     The same key with the same order returns the same task. Raises catalogue.InvalidRequest,
-    channel.ChannelClosed or lifecycle.IdempotencyConflict.
+    channel.ChannelClosed, lifecycle.IdempotencyConflict or rates.TooOften.
     """
     checked = check(user=user, order=order)
     task = lifecycle.create(
@@ -144,6 +145,16 @@ def _hash(*orders: Order) -> str:
     # One order alone hashes as it always has: its key may be sent again after an update.
     body = bodies[0] if len(bodies) == 1 else bodies
     return hashlib.sha256(json.dumps(body, default=str).encode()).hexdigest()
+
+
+def too_often(error: rates.TooOften) -> str:
+    """Tell, in the reader's language, when the next task may be begun."""
+    text = ngettext(
+        "You have begun as many tasks as one minute allows. Try again in %(seconds)d second.",
+        "You have begun as many tasks as one minute allows. Try again in %(seconds)d seconds.",
+        error.retry_after,
+    )
+    return text % {"seconds": error.retry_after}
 
 
 #: For people: why nothing can be drawn, and what is to be done. English message ids.

@@ -42,7 +42,7 @@ from django.utils.translation import gettext_noop as _
 
 from credits import budgets, ledger, pricing
 from fluxsite import request_ids
-from generation import catalogue, channel, fetching, storage, transport
+from generation import catalogue, channel, fetching, rates, storage, transport
 from generation.ids import new_id
 from generation.models import (
     FluxTask,
@@ -95,6 +95,8 @@ LATE_CODES = ("timeout", "submit_unknown", "internal")
 RESULTS_KEPT = timedelta(days=30)
 #: How long a late result is asked for at a time.
 RECOVER_PATIENCE = timedelta(minutes=10)
+#: In which a member may begin settings.TASKS_PER_MINUTE.
+RATE_WINDOW = timedelta(minutes=1)
 
 
 #: What FluxTaskQuerySet.change_each takes.
@@ -233,7 +235,7 @@ def create(
     `pictures` belong to the user and match `request.images`. Raises channel.ChannelClosed
     when nothing can be drawn, IdempotencyConflict when the key belongs to another body,
     CannotPay when the member cannot pay for it, catalogue.InvalidRequest when its model is not
-    offered to the member.
+    offered to the member, rates.TooOften when this minute has seen enough of theirs.
     """
     if idempotency_key:
         known = _by_idempotency_key(user, idempotency_key, body_hash)
@@ -255,6 +257,7 @@ def create(
     try:
         with transaction.atomic():
             _insert(task, pictures)
+            _count(user, tasks=1, now=now)
     except IntegrityError:
         # The same key came twice at once; whoever lost the race answers like the winner.
         known = _by_idempotency_key(user, idempotency_key, body_hash) if idempotency_key else None
@@ -305,6 +308,7 @@ def create_together(
         with transaction.atomic():
             for task in tasks:
                 _insert(task, pictures)
+            _count(user, tasks=len(tasks), now=now)
     except IntegrityError:
         known = _by_idempotency_key(user, idempotency_key, body_hash)
         if known is None:
@@ -371,6 +375,17 @@ def _new_task(
         created_at=now,
         next_action_at=now,
     )
+
+
+def _count(user: Any, *, tasks: int, now: datetime) -> None:
+    """Count new tasks, in the transaction that makes them: what comes to nothing is not counted,
+    and the one statement costs no commit of its own. It comes last, because all of a member's
+    transactions wait for its row until the end of the one before."""
+    limit = settings.TASKS_PER_MINUTE
+    if limit:
+        rates.take(
+            scope="generate", user=user, limit=limit, window=RATE_WINDOW, now=now, amount=tasks
+        )
 
 
 def _insert(task: FluxTask, pictures: Sequence[Upload | TaskImage]) -> None:

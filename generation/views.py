@@ -43,6 +43,7 @@ from generation import (
     lifecycle,
     live,
     polling,
+    rates,
     readiness,
     recent,
     streams,
@@ -163,6 +164,9 @@ def _create(request: HttpRequest) -> HttpResponse:
     except lifecycle.CannotPay as error:
         asked.form.add_error(None, _(error.problem.message) % error.problem.params)
         return _refuse(request, asked)
+    except rates.TooOften as error:
+        asked.form.add_error(None, intake.too_often(error))
+        return _refuse(request, asked, status=429, retry_after=error.retry_after)
     except catalogue.InvalidRequest as error:
         # A picture may be gone between the two looks.
         for problem in error.problems:
@@ -189,19 +193,25 @@ def _show_created(request: HttpRequest, tasks: Sequence[FluxTask], **more: Any) 
     return render(request, "generation/_created.html", {"groups": groups, **more})
 
 
-def _refuse(request: HttpRequest, asked: composer.Composer) -> HttpResponse:
-    if not _is_htmx(request):
+def _refuse(
+    request: HttpRequest,
+    asked: composer.Composer,
+    *,
+    status: int = 422,
+    retry_after: int | None = None,
+) -> HttpResponse:
+    if _is_htmx(request):
+        response = render(request, "generation/_refused.html", {"composer": asked}, status=status)
+        response["HX-Retarget"] = "#parameters"
+        response["HX-Reswap"] = "outerHTML"
+    else:
         asked.repeats_problems = True
-        # A file that was refused has a status of its own, such as 413.
-        refusal = asked.refusals[0] if asked.refusals else None
-        status = refusal.status if refusal else 422
+        if asked.refusals:
+            # A file that was refused has a status of its own, such as 413.
+            status, retry_after = asked.refusals[0].status, asked.refusals[0].retry_after
         response = show_studio(request, shown=asked, status=status)
-        if refusal and refusal.retry_after:
-            response["Retry-After"] = str(refusal.retry_after)
-        return response
-    response = render(request, "generation/_refused.html", {"composer": asked}, status=422)
-    response["HX-Retarget"] = "#parameters"
-    response["HX-Reswap"] = "outerHTML"
+    if retry_after:
+        response["Retry-After"] = str(retry_after)
     return response
 
 
@@ -359,6 +369,8 @@ def retry(request: HttpRequest, task_id: str) -> HttpResponse:
         return _refuse_on_card(request, task, [_(intake.CLOSED_REASONS[closed.mode])])
     except lifecycle.CannotPay as error:
         return _refuse_on_card(request, task, [_(error.problem.message) % error.problem.params])
+    except rates.TooOften as error:
+        return _refuse_on_card(request, task, [intake.too_often(error)])
     except catalogue.InvalidRequest as error:
         return _refuse_on_card(request, task, [_(p.message) % p.params for p in error.problems])
     polling.kick_on_commit()

@@ -42,7 +42,7 @@ STAFF_PAGES = [
     "/admin/generation/fluxconfig/default/change/",
     "/admin/generation/offeredmodel/",
     "/admin/generation/offeredmodel/fal-ai_2Fflux-2/change/",
-    "/admin/password_change/",
+    "/admin/fluxsite/failedlogin/",
 ]
 LIGHT, DARK = "rgb(250, 250, 249)", "rgb(17, 18, 17)"
 

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fluxsite import paging
-from generation import catalogue, channel, intake, lifecycle, polling, uploads
+from generation import catalogue, channel, intake, lifecycle, polling, rates, uploads
 from generation.api import serializers
 from generation.api.parsers import LengthRequired, PictureParser, Refused
 from generation.models import FluxTask
@@ -73,6 +73,17 @@ class PaymentRequired(exceptions.APIException):
     status_code = status.HTTP_402_PAYMENT_REQUIRED
 
 
+class TooOften(exceptions.APIException):
+    """More tasks than one minute allows. `wait` is when the next begins, in seconds."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "too_often"
+
+    def __init__(self, error: rates.TooOften) -> None:
+        super().__init__(intake.too_often(error))
+        self.wait = error.retry_after
+
+
 class NotAccepting(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
 
@@ -115,6 +126,8 @@ def _refusals() -> Iterator[None]:
         raise cannot_pay(error) from error
     except lifecycle.IdempotencyConflict as error:
         raise _key_conflict() from error
+    except rates.TooOften as error:
+        raise TooOften(error) from error
 
 
 def _read_key(request: Request) -> str:
@@ -166,6 +179,8 @@ def _read_order(request: Request, *, with_images: bool | None) -> intake.Order:
 
 class _CreateView(APIView):
     with_images: bool
+    #: Counted with the tasks they make (lifecycle).
+    throttle_classes = []
 
     def _create(self, request: Request) -> Response:
         key = _read_key(request)
@@ -235,6 +250,8 @@ class EstimateView(APIView):
 
 class UploadImageView(APIView):
     parser_classes = [PictureParser]
+    #: Counted by the hour (uploads).
+    throttle_classes = []
 
     @extend_schema(
         request={
@@ -320,6 +337,9 @@ class CancelView(APIView):
 
 
 class RetryView(APIView):
+    #: Counted with the tasks it makes (lifecycle).
+    throttle_classes = []
+
     @extend_schema(
         request=None,
         parameters=[_IDEMPOTENCY_KEY],

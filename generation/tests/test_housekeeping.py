@@ -74,6 +74,7 @@ def test_a_schedule_looks_after_the_pictures_every_night(db):
             "nightly_orphans",
             "nightly_verify",
             "forget_presets",
+            "forget_rates",
         )
     }
     for name in asked:

@@ -14,10 +14,10 @@ HOUR = timedelta(hours=1)
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
-def take(user, *, limit=3, window=HOUR, now=NOON, scope="upload"):
+def take(user, *, limit=3, window=HOUR, now=NOON, scope="upload", amount=1):
     """Return 0 for what passed, otherwise the seconds to wait."""
     try:
-        rates.take(scope=scope, user=user, limit=limit, window=window, now=now)
+        rates.take(scope=scope, user=user, limit=limit, window=window, now=now, amount=amount)
     except rates.TooOften as error:
         return error.retry_after
     return 0
@@ -64,14 +64,23 @@ def test_the_limit_may_change_inside_a_window(alice):
     assert [take(alice, limit=limit) for limit in (2, 2, 2, 3, 1)] == [0, 0, 3600, 0, 3600]
 
 
-def test_windows_long_past_are_forgotten(alice, bob):
+def test_windows_long_past_are_forgotten_and_no_others(alice, bob):
     take(bob)
     for hours in range(5):
         take(alice, now=NOON + hours * HOUR)
 
-    kept = RateWindow.objects.filter(user=alice).order_by("begins_at")
-    assert [row.begins_at.hour for row in kept] == [15, 16]
-    assert RateWindow.objects.filter(user=bob).count() == 1
+    assert rates.forget(now=NOON + 4 * HOUR + HOUR / 2) == 3
+    assert sorted(row.begins_at.hour for row in RateWindow.objects.all()) == [14, 15, 16]
+
+
+def test_several_are_counted_together_or_not_at_all(alice):
+    assert [take(alice, limit=5, amount=amount) for amount in (2, 4, 3, 1)] == [0, 3600, 0, 3600]
+    assert RateWindow.objects.get().count == 5
+
+
+def test_more_at_once_than_the_limit_have_a_window_to_themselves(alice, bob):
+    assert [take(alice, limit=2, amount=4), take(alice, limit=2)] == [0, 3600]
+    assert [take(bob, limit=2), take(bob, limit=2, amount=4)] == [0, 3600]
 
 
 def test_a_clock_that_is_behind_cannot_begin_a_window_twice(alice):

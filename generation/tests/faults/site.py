@@ -127,6 +127,7 @@ def environment(directory: Path, base: Database) -> dict[str, str]:
         "WORKERS": "3",
         "WEB_WORKERS": "1",
         "CREDITS_STARTING_GRANT": "100000",
+        "TASKS_PER_MINUTE": "0",
     }
 
 
