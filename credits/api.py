@@ -76,6 +76,8 @@ _SWITCHED_OFF = OpenApiResponse(description="Credits are switched off on this si
 
 
 class CreditsView(APIView):
+    token_scopes = {"GET": "read"}
+
     @extend_schema(
         summary="How many credits are left",
         responses={200: CreditsSerializer, 404: _SWITCHED_OFF},
@@ -86,6 +88,8 @@ class CreditsView(APIView):
 
 
 class LedgerView(APIView):
+    token_scopes = {"GET": "read"}
+
     @extend_schema(
         summary="Every change of your balance, newest first",
         parameters=paging.PARAMETERS,
@@ -111,6 +115,8 @@ class LedgerView(APIView):
 
 
 class RedeemView(APIView):
+    token_scopes = {"POST": "manage"}
+
     @extend_schema(
         summary="Turn a code into credits",
         request=RedeemSerializer,

@@ -27,7 +27,7 @@ from fluxsite.forms import (
     PasswordForm,
     TokenForm,
 )
-from fluxsite.models import ApiToken, MemberSettings
+from fluxsite.models import SCOPES, ApiToken, MemberSettings
 
 #: Scripts read it: whether to tell when a picture is done.
 NOTIFY_COOKIE = "notify"
@@ -189,14 +189,18 @@ def tokens(request: HttpRequest) -> HttpResponse:
     """List the member's tokens; make one and show its secret, in this answer and never again."""
     user: Any = request.user
     context: dict[str, Any] = {}
-    form = TokenForm(user=user, initial={"days": "90"})
+    initial = {"days": "90", "scopes": list(SCOPES)}
+    form = TokenForm(user=user, initial=initial)
     if request.method == "POST":
         form = TokenForm(request.POST, user=user)
         if form.is_valid():
             context["made"], context["secret"] = ApiToken.objects.issue(
-                user=user, name=form.cleaned_data["name"], expires_at=form.expires_at
+                user=user,
+                name=form.cleaned_data["name"],
+                expires_at=form.expires_at,
+                scopes=form.cleaned_data["scopes"],
             )
-            form = TokenForm(user=user, initial={"days": "90"})
+            form = TokenForm(user=user, initial=initial)
     context |= {
         "form": form,
         "tokens": list(ApiToken.objects.filter(user=user, revoked_at=None)),

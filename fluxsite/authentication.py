@@ -1,4 +1,11 @@
-"""`Authorization: Bearer <token>`, as OpenAI's clients and curl send it."""
+"""`Authorization: Bearer <token>`, as OpenAI's clients and curl send it, and what it may do.
+
+Each view of the API names the scope a token needs, for each of its methods:
+
+    token_scopes = {"GET": "read", "POST": "manage"}
+
+A method without a scope is open to no token. Who comes with a session may do what the member may.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +18,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from fluxsite.models import ApiToken
@@ -47,6 +55,31 @@ class TokenAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="Fluxsite"'
+
+
+class ScopeMissing(PermissionDenied):
+    """The token is good, but not for this (RFC 6750, 3.1)."""
+
+    default_code = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            _("This token lacks the scope %(scope)s. Make one that has it.") % {"scope": scope}
+        )
+        self.auth_header = f'Bearer realm="Fluxsite", error="insufficient_scope", scope="{scope}"'
+
+
+class TokenScope(BasePermission):
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not isinstance(request.auth, ApiToken) or request.method == "OPTIONS":
+            return True
+        method = "GET" if request.method == "HEAD" else request.method
+        scope = getattr(view, "token_scopes", {}).get(method)
+        if scope is None:
+            return method not in view.allowed_methods  # The view answers 405 by itself.
+        if not request.auth.allows(scope):
+            raise ScopeMissing(scope)
+        return True
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

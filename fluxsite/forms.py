@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from fluxsite import password_mail, themes
-from fluxsite.models import ApiToken
+from fluxsite.models import SCOPES, ApiToken
 from generation import rates
 
 #: More than anybody keeps in mind; each is a key to the account.
@@ -127,6 +127,12 @@ class TokenForm(forms.Form):
     """A new token of `user`."""
 
     name = forms.CharField(label=_("What is it for?"), max_length=100)
+    scopes = forms.MultipleChoiceField(
+        label=_("What may it do?"),
+        choices=list(SCOPES.items()),
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": _("Allow it something, please.")},
+    )
     days = forms.TypedChoiceField(
         label=_("Valid for"),
         choices=[

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -22,6 +23,14 @@ __all__ = ["ApiToken", "AuditEntry", "HourlyFigure", "Incident", "MemberSettings
 
 PREFIX = "fx_"
 
+#: What a token may be allowed. Each view of the API names the one it needs (authentication.py).
+SCOPES = {
+    "read": _("Read: history, tasks, credits"),
+    "generate": _("Draw: bring pictures, begin and cancel tasks"),
+    "manage": _("Change: marks, feedback, presets, redeem codes"),
+}
+ALL_SCOPES = " ".join(SCOPES)
+
 
 def _digest(secret: str) -> str:
     # The secret has 256 random bits: a plain hash cannot be searched, and is quick to check.
@@ -31,7 +40,8 @@ def _digest(secret: str) -> str:
 # In SQL, because every request with a token asks it: Django takes ten times as long to build
 # the query as the database to answer it.
 _FIND = """
-    SELECT auth_user.*, api_tokens.id AS token_id, api_tokens.last_used_at AS token_used_at
+    SELECT auth_user.*, api_tokens.id AS token_id, api_tokens.last_used_at AS token_used_at,
+        api_tokens.scopes AS token_scopes
     FROM api_tokens JOIN auth_user ON auth_user.id = api_tokens.user_id
     WHERE api_tokens.digest = %s AND api_tokens.revoked_at IS NULL AND auth_user.is_active
         AND (api_tokens.expires_at IS NULL OR api_tokens.expires_at > %s)
@@ -40,15 +50,27 @@ _FIND = """
 
 class ApiTokenManager(models.Manager["ApiToken"]):
     def issue(
-        self, *, user: Any, name: str, expires_at: datetime | None = None
+        self,
+        *,
+        user: Any,
+        name: str,
+        expires_at: datetime | None = None,
+        scopes: Collection[str] = tuple(SCOPES),
     ) -> tuple[ApiToken, str]:
-        """Make a token and return it with its secret, which is never readable again."""
+        """Make a token and return it with its secret, which is never readable again.
+
+        Raises ValueError for no scope at all, and for one that does not exist.
+        """
+        if not scopes or not SCOPES.keys() >= set(scopes):
+            msg = f"Scopes are some of {ALL_SCOPES}, not {' '.join(scopes) or 'none'}."
+            raise ValueError(msg)
         secret = PREFIX + secrets.token_urlsafe(32)
         token = self.create(
             user=user,
             name=name,
             hint=secret[-4:],
             digest=_digest(secret),
+            scopes=" ".join(each for each in SCOPES if each in scopes),
             expires_at=expires_at,
         )
         return token, secret
@@ -70,7 +92,7 @@ class ApiTokenManager(models.Manager["ApiToken"]):
     def find(self, secret: str) -> ApiToken | None:
         """Return the valid token of that secret with its member, or None. One query.
 
-        Of the token itself only `id`, `user` and `last_used_at` are read.
+        Of the token itself only `id`, `user`, `scopes` and `last_used_at` are read.
         """
         user: Any
         now = connection.ops.adapt_datetimefield_value(timezone.now())
@@ -78,7 +100,9 @@ class ApiTokenManager(models.Manager["ApiToken"]):
             used_at = user.token_used_at
             if used_at and timezone.is_naive(used_at):  # SQLite knows no time zones.
                 used_at = used_at.replace(tzinfo=UTC)
-            return ApiToken(pk=user.token_id, user=user, last_used_at=used_at)
+            return ApiToken(
+                pk=user.token_id, user=user, last_used_at=used_at, scopes=user.token_scopes
+            )
         return None
 
 
@@ -87,6 +111,8 @@ class ApiToken(models.Model):
     name = models.CharField(_("name"), max_length=100)
     hint = models.CharField(_("last characters"), max_length=4)
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    #: Words of SCOPES. What was made before there were any may do everything.
+    scopes = models.CharField(_("may"), max_length=100, default=ALL_SCOPES, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
@@ -102,6 +128,14 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} (…{self.hint})"
+
+    def allows(self, scope: str) -> bool:
+        return scope in self.scopes.split()
+
+    @property
+    def scope_names(self) -> list[str]:
+        """Return what it may do, in words."""
+        return [str(name) for scope, name in SCOPES.items() if self.allows(scope)]
 
     @property
     def is_expired(self) -> bool:

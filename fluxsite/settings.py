@@ -338,7 +338,10 @@ REST_FRAMEWORK = {
         "fluxsite.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticated",
+        "fluxsite.authentication.TokenScope",
+    ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fluxsite.browsing.PagesForStaff",
     "DEFAULT_THROTTLE_CLASSES": ["fluxsite.throttling.ChangesThrottle"],
     "DEFAULT_PARSER_CLASSES": ["fluxsite.api.BoundedJSONParser"],

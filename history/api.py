@@ -41,6 +41,8 @@ class HistoryEntrySerializer(serializers.Serializer):
 
 
 class UnifiedHistoryView(APIView):
+    token_scopes = {"GET": "read"}
+
     @extend_schema(
         summary="Everything you ever made, newest first",
         description=(

@@ -51,6 +51,8 @@ class MarksSerializer(NamesSerializer):
 
 
 class MarksView(APIView):
+    token_scopes = {"POST": "manage"}
+
     @extend_schema(
         summary="Mark entries as favourites, move them to the trash or take them back",
         description="Exactly one of `favourite` and `trashed`, for up to 500 entries of yours. "
@@ -136,6 +138,8 @@ class FeedbackNowSerializer(NameSerializer):
 
 
 class FeedbackView(APIView):
+    token_scopes = {"POST": "manage"}
+
     @extend_schema(
         summary="Say what you think of an entry",
         description="A vote, a report to the staff, or both. There is one of each for every "
@@ -202,6 +206,8 @@ class ExportsRunning(exceptions.APIException):
 
 
 class ExportsView(APIView):
+    token_scopes = {"POST": "read"}
+
     @extend_schema(
         summary="Have entries packed into a ZIP file",
         description="Up to 500 entries of yours. Ask for the export until its `status` is READY "
@@ -233,6 +239,8 @@ class ExportsView(APIView):
 
 
 class ExportView(APIView):
+    token_scopes = {"GET": "read"}
+
     @extend_schema(summary="How an export stands", responses={200: ExportSerializer})
     def get(self, request: Request, export_id: str) -> Response:
         exports.resume(user=request.user)

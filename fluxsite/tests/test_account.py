@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from conftest import PASSWORD
 from fluxsite.forms import MAX_TOKENS
-from fluxsite.models import ApiToken, MemberSettings
+from fluxsite.models import SCOPES, ApiToken, MemberSettings
 
 NEW_PASSWORD = "quiet harbour in winter"
 
@@ -44,7 +44,7 @@ def deliver() -> None:
 
 def make(member, **form) -> str:
     """Make a token on the page and return its secret."""
-    answer = member.post("/tokens", {"name": "Open WebUI", "days": "", **form})
+    answer = member.post("/tokens", {"name": "Open WebUI", "days": "", "scopes": [*SCOPES], **form})
     return re.search(r'value="(fx_[\w-]+)"', answer.content.decode())[1]
 
 
@@ -65,7 +65,7 @@ def test_a_token_made_on_the_page_works_and_is_shown_once(member):
 
 
 def test_the_answer_with_the_secret_is_kept_by_no_cache(member):
-    answer = member.post("/tokens", {"name": "CI", "days": ""})
+    answer = member.post("/tokens", {"name": "CI", "days": "", "scopes": [*SCOPES]})
 
     assert "no-store" in answer["Cache-Control"]
 
@@ -105,7 +105,7 @@ def test_the_tokens_of_others_can_be_neither_seen_nor_revoked(member, bob):
 
 @pytest.mark.parametrize("form", [{"name": ""}, {"name": "x" * 101}, {"days": "4000"}])
 def test_a_token_form_that_makes_no_sense_makes_no_token(member, form):
-    answer = member.post("/tokens", {"name": "CI", "days": "30", **form})
+    answer = member.post("/tokens", {"name": "CI", "days": "30", "scopes": [*SCOPES], **form})
 
     assert answer.status_code == 422
     assert not ApiToken.objects.exists()
@@ -115,7 +115,7 @@ def test_there_is_an_end_to_the_number_of_tokens(member, alice):
     for number in range(MAX_TOKENS):
         ApiToken.objects.issue(user=alice, name=str(number))
 
-    answer = member.post("/tokens", {"name": "one more", "days": ""})
+    answer = member.post("/tokens", {"name": "one more", "days": "", "scopes": [*SCOPES]})
 
     assert "You have too many tokens." in answer.content.decode()
     assert ApiToken.objects.count() == MAX_TOKENS

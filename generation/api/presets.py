@@ -20,6 +20,8 @@ FIELDS = ("name", "model", "parameters", "prompt", "shared")
 
 
 class PresetsView(APIView):
+    token_scopes = {"GET": "read", "POST": "manage"}
+
     @extend_schema(responses={200: serializers.PresetListSerializer})
     def get(self, request: Request) -> Response:
         """List your presets, then those that are shared, each by name."""
@@ -71,6 +73,8 @@ class PresetsView(APIView):
 
 
 class PresetView(APIView):
+    token_scopes = {"DELETE": "manage"}
+
     @extend_schema(responses={204: None})
     def delete(self, request: Request, preset_id: str) -> Response:
         """Delete one of your presets."""

@@ -178,6 +178,7 @@ def _read_order(request: Request, *, with_images: bool | None) -> intake.Order:
 
 
 class _CreateView(APIView):
+    token_scopes = {"POST": "generate"}
     with_images: bool
     #: Counted with the tasks they make (lifecycle).
     throttle_classes = []
@@ -222,6 +223,8 @@ class ImageToImageView(_CreateView):
 
 
 class EstimateView(APIView):
+    token_scopes = {"POST": "read"}
+
     @extend_schema(
         request={"application/json": serializers.request_schema(with_images=True)},
         examples=[_TEXT_TO_IMAGE, _IMAGE_TO_IMAGE],
@@ -249,6 +252,7 @@ class EstimateView(APIView):
 
 
 class UploadImageView(APIView):
+    token_scopes = {"POST": "generate"}
     parser_classes = [PictureParser]
     #: Counted by the hour (uploads).
     throttle_classes = []
@@ -309,6 +313,8 @@ class UploadImageView(APIView):
 
 
 class TaskView(APIView):
+    token_scopes = {"GET": "read"}
+
     @extend_schema(responses={200: serializers.TaskSerializer})
     def get(self, request: Request, task_id: str) -> Response:
         """Tell how a task stands."""
@@ -319,6 +325,8 @@ class TaskView(APIView):
 
 
 class CancelView(APIView):
+    token_scopes = {"POST": "generate"}
+
     @extend_schema(
         request=None,
         responses={
@@ -337,6 +345,7 @@ class CancelView(APIView):
 
 
 class RetryView(APIView):
+    token_scopes = {"POST": "generate"}
     #: Counted with the tasks it makes (lifecycle).
     throttle_classes = []
 
@@ -359,6 +368,8 @@ class RetryView(APIView):
 
 
 class RecoverView(APIView):
+    token_scopes = {"POST": "generate"}
+
     @extend_schema(
         request=None,
         responses={
@@ -382,6 +393,8 @@ class RecoverView(APIView):
 
 
 class HistoryView(APIView):
+    token_scopes = {"GET": "read"}
+
     @extend_schema(parameters=paging.PARAMETERS, responses={200: serializers.TaskListSerializer})
     def get(self, request: Request) -> Response:
         """List your FLUX tasks, newest first, whatever became of them."""
@@ -392,6 +405,8 @@ class HistoryView(APIView):
 
 
 class ModelsView(APIView):
+    token_scopes = {"GET": "read"}
+
     @extend_schema(responses={200: serializers.ModelListSerializer})
     def get(self, request: Request) -> Response:
         """List the models that you may use: what each takes, with types, ranges and defaults."""
