@@ -19,10 +19,11 @@ class FluxsiteConfig(AppConfig):
 
         from credits import audit
         from fluxsite.audit_log import signals
-        from fluxsite.checks import TAG, check_storage
+        from fluxsite.checks import TAG, check_keys, check_storage
         from fluxsite.operations import incidents
 
         checks.register(check_storage, TAG)
+        checks.register(check_keys, TAG)
         audit.checked.connect(incidents.hear_of_ledger)
         signals.connect()
         pre_enqueue.connect(request_ids.send_along)

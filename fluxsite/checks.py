@@ -1,4 +1,5 @@
-"""Mistakes in the settings of the picture storage, told before the first picture is lost.
+"""Mistakes in the settings of the picture storage, told before the first picture is lost; and
+in the keys that secrets are encrypted with.
 
 The SDK notices some of them, with the first call and in words of its own; others make
 addresses that nobody can open. `./run` asks for these checks before it starts anything, and
@@ -11,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core import checks
 
@@ -31,6 +33,27 @@ def check_storage(**_: Any) -> list[checks.CheckMessage]:
     if settings.STORAGE == "cos" or settings.COS_BUCKET:
         messages += [message for check in CHECKS for message in check()]
     return messages
+
+
+def check_keys(**_: Any) -> list[checks.CheckMessage]:
+    """Return which of FIELD_ENCRYPTION_KEYS is no key: else that is told with the first secret."""
+    return [
+        _error(
+            18,
+            f"FIELD_ENCRYPTION_KEYS: number {number} is not a Fernet key.",
+            "Set FIELD_ENCRYPTION_KEYS to keys as manage.py rotate_keys --new-key prints them.",
+        )
+        for number, key in enumerate(settings.FIELD_ENCRYPTION_KEYS, start=1)
+        if not _is_fernet_key(key)
+    ]
+
+
+def _is_fernet_key(key: str) -> bool:
+    try:
+        Fernet(key)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_uses() -> Iterator[checks.CheckMessage]:

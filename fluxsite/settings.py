@@ -31,9 +31,10 @@ SECRET_KEY = env.text("SECRET_KEY") or keys.load_or_create(
 # What was signed with these counts as well: while the secret key is being replaced.
 SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 # First key encrypts, all keys decrypt: put a new one in front to rotate.
-FIELD_ENCRYPTION_KEYS = env.words("FIELD_ENCRYPTION_KEYS") or [
-    keys.load_or_create(DATA_DIR / "field_key", make=keys.new_field_key)
-]
+FIELD_ENCRYPTION_KEYS = (
+    env.words("FIELD_ENCRYPTION_KEYS")
+    or keys.load_or_create(DATA_DIR / "field_key", make=keys.new_field_key).split()
+)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 

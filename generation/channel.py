@@ -113,8 +113,18 @@ def apply_environment() -> FluxConfig:
     """
     config, _created = FluxConfig.objects.get_or_create(pk=FluxConfig.PK)
     values = (settings.FAL_KEY, settings.FAL_BASE_URL, settings.FAL_AUTH_SCHEME)
-    seal = salted_hmac("generation.channel", "\n".join(values), algorithm="sha256").hexdigest()
+    seal, *seals_before = (
+        salted_hmac(
+            "generation.channel", "\n".join(values), secret=secret, algorithm="sha256"
+        ).hexdigest()
+        for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    )
     if config.environment_seal == seal:
+        return config
+    if config.environment_seal in seals_before:
+        # Another secret key, and the same environment: what an administrator set since stays.
+        FluxConfig.objects.filter(pk=config.pk).update(environment_seal=seal)
+        config.environment_seal = seal
         return config
     config.environment_seal = seal
     if settings.FAL_KEY:

@@ -36,6 +36,15 @@ def decrypt(token: str) -> str:
         raise KeyUnreadable(msg) from error
 
 
+def is_current(token: str) -> bool:
+    """Tell whether `token` was encrypted with the first of `FIELD_ENCRYPTION_KEYS`."""
+    try:
+        Fernet(settings.FIELD_ENCRYPTION_KEYS[0]).decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # not at run time
     """Holds what `encrypt` made. Reading and writing stay explicit: a row can be loaded,
     listed and saved even when its key is lost."""
