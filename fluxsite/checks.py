@@ -48,6 +48,37 @@ def check_keys(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_deployment(**_: Any) -> list[checks.CheckMessage]:
+    """Return what a site that the world reaches should not leave as it is (check --deploy)."""
+    found: list[checks.CheckMessage] = []
+    if "*" in settings.ALLOWED_HOSTS:
+        found.append(
+            checks.Warning(
+                "ALLOWED_HOSTS is *: links can be made that lead to a host of somebody else's.",
+                hint="Set ALLOWED_HOSTS to the names of the site, such as studio.example.org.",
+                id="fluxsite.W019",
+            )
+        )
+    if settings.SECURE_SSL_REDIRECT and not settings.SECURE_PROXY_SSL_HEADER:
+        found.append(
+            checks.Warning(
+                "HTTPS is 1, but who says that a visitor came by it? The site redirects for ever.",
+                hint="Set BEHIND_PROXY to 1, and let the proxy set X-Forwarded-Proto.",
+                id="fluxsite.W020",
+            )
+        )
+    if settings.PUBLIC_URL.startswith("http://"):
+        found.append(
+            checks.Warning(
+                "PUBLIC_URL is http: what lets webhooks and forgotten passwords in travels in "
+                "the clear.",
+                hint="Set PUBLIC_URL to the site's https:// address.",
+                id="fluxsite.W021",
+            )
+        )
+    return found
+
+
 def _is_fernet_key(key: str) -> bool:
     try:
         Fernet(key)
