@@ -20,6 +20,7 @@ import math
 from datetime import timedelta
 from typing import Any
 
+from axes.backends import AxesStandaloneBackend
 from axes.handlers.database import AxesDatabaseHandler
 from axes.models import AccessAttempt
 from django.conf import settings
@@ -73,6 +74,15 @@ def address_of(request: HttpRequest) -> str:
             return str(address.ipv4_mapped)
         return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
     return str(address)
+
+
+class Door(AxesStandaloneBackend):  # type: ignore[misc]
+    """Asks the handler before any password is looked at: the first of AUTHENTICATION_BACKENDS."""
+
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
+        # No request: a command on this machine, which nobody on the web can make us call.
+        if request is not None:
+            super().authenticate(request, **credentials)
 
 
 class Handler(AxesDatabaseHandler):  # type: ignore[misc]

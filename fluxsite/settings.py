@@ -83,7 +83,7 @@ FILE_UPLOAD_HANDLERS = [
 LOGIN_TRIES = env.integer("LOGIN_TRIES", 5)
 LOGIN_TRIES_PER_ADDRESS = env.integer("LOGIN_TRIES_PER_ADDRESS", 100)
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
+    "fluxsite.logging_in.Door",
     "django.contrib.auth.backends.ModelBackend",
 ]
 AXES_ENABLED = LOGIN_TRIES > 0

@@ -333,7 +333,7 @@ def test_with_a_mail_server_a_forgotten_password_is_replaced(client, alice, mail
     link = link_in(letter).removeprefix("http://testserver")
     form = client.get(link)["Location"]
     client.post(form, {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD})
-    assert client.post("/login", {"username": "alice", "password": NEW_PASSWORD}).url == "/"
+    assert client.login(username="alice", password=NEW_PASSWORD)
     assert "This link is no longer good" in client.get(link, follow=True).content.decode()
 
 
