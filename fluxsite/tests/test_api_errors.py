@@ -96,3 +96,25 @@ def test_a_body_that_gives_a_name_twice_is_refused(client, alice, body):
     answer = client.post("/api/credits/redeem", body, "application/json")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        (
+            "/api/unified-history/feedback",
+            r'{"source": "flux", "id": "x", "vote": "\ud800"}',
+            "vote",
+        ),
+        ("/api/unified-history/feedback", r'{"source": "\ud800", "id": "x"}', "source"),
+        ("/api/flux/presets", r'{"\ud800": 1}', "?"),
+    ],
+)
+def test_half_a_character_is_an_error_of_the_caller(alice, path, body, field):
+    caller = APIClient()
+    caller.force_authenticate(alice)
+
+    answer = caller.generic("POST", path, body, "application/json")
+
+    assert answer.status_code == 400
+    assert field in answer.json()["errors"]
