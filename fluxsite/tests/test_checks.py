@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.checks import run_checks
 
+from fluxsite import keys
 from fluxsite.checks import TAG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,3 +171,13 @@ def test_a_storage_that_does_not_exist_is_refused_by_name(tmp_path):
 )
 def test_what_leans_on_the_storage_is_checked_with_it(found, changes, expected):
     assert [message.id for message in found(**changes)] == expected
+
+
+def test_what_is_no_key_is_told_before_anything_starts(settings):
+    settings.FIELD_ENCRYPTION_KEYS = [keys.new_field_key(), "my secret word"]
+
+    (message,) = run_checks(tags=[TAG])
+
+    assert message.id == "fluxsite.E018"
+    assert "number 2 is not a Fernet key" in message.msg
+    assert "secret word" not in str(message)
