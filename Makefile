@@ -26,4 +26,5 @@ lock:      ## pin the newest versions that requirements*.in allow
 	$(LOCK) --upgrade requirements.in -o requirements.txt
 	$(LOCK) --upgrade requirements-scale.in -o requirements-scale.txt
 	$(LOCK) --upgrade requirements-sentry.in -o requirements-sentry.txt
+	$(LOCK) --upgrade requirements-sso.in -o requirements-sso.txt
 	$(LOCK) --upgrade requirements-dev.in -o requirements-dev.txt

@@ -11,7 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -87,6 +87,9 @@ class Login(auth_views.LoginView):
         return _send_choices(self.request, response, chosen) if chosen else response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        if settings.OIDC_SERVER_URL:
+            kwargs["sso_name"] = settings.OIDC_NAME
+            kwargs["sso_url"] = reverse("openid_connect_login", args=["oidc"])
         return super().get_context_data(can_reset=password_mail.is_offered(), **kwargs)
 
 

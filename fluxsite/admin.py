@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
@@ -91,3 +92,12 @@ class FailedLoginAdmin(admin.ModelAdmin):
     @admin.action(description=_("Let the selected try again"), permissions=["delete"])
     def unlock(self, request: HttpRequest, queryset: Any) -> None:
         queryset.delete()
+
+
+if settings.OIDC_SERVER_URL:
+    # Providers come from the environment alone, and tokens are not kept.
+    from allauth.account.models import EmailAddress
+    from allauth.socialaccount.models import SocialApp, SocialToken
+
+    for _model in (EmailAddress, SocialApp, SocialToken):
+        admin.site.unregister(_model)

@@ -24,15 +24,13 @@ HIDDEN = "•••"
 SECRETS = (
     *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "FIELD_ENCRYPTION_KEYS", "FAL_KEY"),
     *("COS_SECRET_ID", "COS_SECRET_KEY", "COS_TOKEN"),
-    *("EMAIL_HOST_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN"),
+    *("EMAIL_HOST_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN", "OIDC_CLIENT_SECRET"),
 )
 #: A secret shorter than this would take ordinary words with it.
 MIN_LENGTH = 6
 
 _NEXT_PART = r"\n(?:CONTEXT|HINT):|\n\n(?:The above exception|During handling)|\Z"
-_PARAMETERS = (
-    "q-signature|q-ak|x-cos-security-token|signature|sig|token|key|secret|password|prompt|q"
-)
+_PARAMETERS = "q-signature|q-ak|x-cos-security-token|signature|sig|token|key|secret|password|prompt|q|code|state"
 _PATTERNS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [

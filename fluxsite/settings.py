@@ -108,6 +108,25 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
 ]
 
+# ---------------------------------------------------------------- single sign-on
+# Members who come by an OpenID Connect provider (fluxsite/sso.py); needs requirements-sso.txt.
+OIDC_SERVER_URL = env.text("OIDC_SERVER_URL").rstrip("/")
+OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID")
+OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET")
+OIDC_NAME = env.text("OIDC_NAME", "SSO")
+# Whether whoever the provider knows is let in, or only whose verified address we know.
+OIDC_NEW_MEMBERS = env.flag("OIDC_NEW_MEMBERS", default=True)
+# The group, in the claim `groups`, whose members are staff here; none: no claim makes anybody staff.
+OIDC_STAFF_GROUP = env.text("OIDC_STAFF_GROUP")
+if OIDC_SERVER_URL and not re.fullmatch(
+    r"https://[^\s?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^\s?#]*)?", OIDC_SERVER_URL
+):
+    _problem = f"OIDC_SERVER_URL must be an https:// address, not {OIDC_SERVER_URL!r}."
+    raise ImproperlyConfigured(_problem)
+if OIDC_SERVER_URL and not OIDC_CLIENT_ID:
+    _problem = "OIDC_SERVER_URL is set, but OIDC_CLIENT_ID is not."
+    raise ImproperlyConfigured(_problem)
+
 # ---------------------------------------------------------------- mail
 # For those who forgot their password, and for staff when something is wrong with the site.
 _mail = env.email("EMAIL_URL")
@@ -163,6 +182,37 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
+
+if OIDC_SERVER_URL:
+    _place = INSTALLED_APPS.index("fluxsite")
+    INSTALLED_APPS[_place:_place] = [
+        "allauth",
+        "allauth.account",
+        "allauth.socialaccount",
+        "allauth.socialaccount.providers.openid_connect",
+    ]
+    MIDDLEWARE += ["allauth.account.middleware.AccountMiddleware"]
+    ACCOUNT_EMAIL_VERIFICATION = "none"
+    SOCIALACCOUNT_ADAPTER = "fluxsite.sso.Adapter"
+    SOCIALACCOUNT_OPENID_CONNECT_URL_PREFIX = ""
+    # A link, not a form: the policy of our pages lets forms lead nowhere else. What a stranger's
+    # page could do with it is log somebody in as themselves.
+    SOCIALACCOUNT_LOGIN_ON_GET = True
+    SOCIALACCOUNT_STORE_TOKENS = False
+    SOCIALACCOUNT_PROVIDERS = {
+        "openid_connect": {
+            "OAUTH_PKCE_ENABLED": True,
+            "APPS": [
+                {
+                    "provider_id": "oidc",
+                    "name": OIDC_NAME,
+                    "client_id": OIDC_CLIENT_ID,
+                    "secret": OIDC_CLIENT_SECRET,
+                    "settings": {"server_url": OIDC_SERVER_URL},
+                }
+            ],
+        }
+    }
 
 ROOT_URLCONF = "fluxsite.urls"
 WSGI_APPLICATION = "fluxsite.wsgi.application"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
@@ -44,6 +45,12 @@ urlpatterns = [
     path("", include("history.urls")),
     path("", include("generation.urls")),
 ]
+
+if settings.OIDC_SERVER_URL:
+    # Below the login, which maintenance leaves open. Nothing else of allauth has an address.
+    urlpatterns.insert(
+        0, path("login/", include("allauth.socialaccount.providers.openid_connect.urls"))
+    )
 
 handler400 = "fluxsite.api.bad_request"
 handler404 = "fluxsite.api.not_found"

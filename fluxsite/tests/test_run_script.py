@@ -31,6 +31,7 @@ def make_checkout(directory: Path) -> Path:
     (directory / "requirements.txt").write_text("# nothing\n")
     (directory / "requirements-scale.txt").write_text("# nothing\n")
     (directory / "requirements-sentry.txt").write_text("# nothing\n")
+    (directory / "requirements-sso.txt").write_text("# nothing\n")
     return directory
 
 
@@ -128,6 +129,13 @@ def test_a_site_on_postgresql_gets_its_driver(checkout):
     done = run(checkout, "manage", "x", DATABASE_URL="postgres://localhost/fluxsite")
 
     assert "Installing requirements-scale.txt" in done.stderr
+
+
+def test_a_site_with_single_sign_on_gets_what_it_needs_for_it(checkout):
+    done = run(checkout, "manage", "x", OIDC_SERVER_URL="https://sso.example.org")
+
+    assert "Installing requirements-sso.txt" in done.stderr
+    assert (checkout / ".venv/installed-requirements-sso.txt").exists()
 
 
 def test_a_site_that_reports_to_sentry_gets_its_client(checkout):
