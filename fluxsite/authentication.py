@@ -69,6 +69,12 @@ class ScopeMissing(PermissionDenied):
         self.auth_header = f'Bearer realm="Fluxsite", error="insufficient_scope", scope="{scope}"'
 
 
+def need(scope: str, *, of: ApiToken) -> None:
+    """Raise ScopeMissing unless the token has it."""
+    if not of.allows(scope):
+        raise ScopeMissing(scope)
+
+
 class TokenScope(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if not isinstance(request.auth, ApiToken) or request.method == "OPTIONS":
@@ -77,8 +83,7 @@ class TokenScope(BasePermission):
         scope = getattr(view, "token_scopes", {}).get(method)
         if scope is None:
             return method not in view.allowed_methods  # The view answers 405 by itself.
-        if not request.auth.allows(scope):
-            raise ScopeMissing(scope)
+        need(scope, of=request.auth)
         return True
 
 

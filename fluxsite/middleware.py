@@ -67,18 +67,21 @@ def files_by_token(get_response: Handler) -> Handler:
         from rest_framework.exceptions import APIException
 
         from fluxsite.api import json_error
-        from fluxsite.authentication import TokenAuthentication
+        from fluxsite.authentication import TokenAuthentication, need
 
         authentication = TokenAuthentication()
         try:
             found = authentication.authenticate(cast(Any, request))
+            if found is not None:
+                need("read", of=found[1])
         except APIException as refusal:
             answer = json_error(
                 code=str(refusal.get_codes()),
                 detail=str(refusal.detail),
                 status_code=refusal.status_code,
             )
-            answer["WWW-Authenticate"] = authentication.authenticate_header(cast(Any, request))
+            scheme = authentication.authenticate_header(cast(Any, request))
+            answer["WWW-Authenticate"] = getattr(refusal, "auth_header", scheme)
             return answer
         if found is not None:
             request.user = found[0]

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('fluxsite', '0004_incident'),
+        ('fluxsite', '0005_token_scopes_and_failed_logins'),
     ]
 
     operations = [

@@ -46,6 +46,16 @@ def test_a_token_that_is_wrong_is_told_so(client, addresses_of_files):
         assert answer["WWW-Authenticate"] == 'Bearer realm="Fluxsite"'
 
 
+def test_a_token_that_may_only_draw_reads_no_files(client, alice, addresses_of_files):
+    _token, secret = ApiToken.objects.issue(user=alice, name="draws", scopes=["generate"])
+
+    for path in addresses_of_files:
+        answer = client.get(path, headers=bearer(secret))
+
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+        assert 'scope="read"' in answer["WWW-Authenticate"]
+
+
 def test_a_token_goes_before_a_session(alice, bob, addresses_of_files):
     client = Client()
     client.force_login(alice)
