@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
@@ -33,7 +34,10 @@ urlpatterns = [
         name="password_reset_confirm",
     ),
     # One door where passwords are changed.
-    path("admin/password_change/", RedirectView.as_view(pattern_name="password")),
+    path(
+        "admin/password_change/",
+        login_required(RedirectView.as_view(pattern_name="password")),
+    ),
     path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
     path("admin/exports/", admin.site.admin_view(exports), name="exports"),
     path("admin/", admin.site.urls),
