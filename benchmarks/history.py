@@ -41,6 +41,7 @@ from benchmarks._databases import Database
 from benchmarks._load import load
 from benchmarks.startup import ROOT, clean_environment, free_port, started, wait_for_answer
 from benchmarks.submit import SERVER
+from fluxsite.sqlite import PRAGMAS
 
 #: Pages that a single table with the right indexes could give as well.
 BARE = ("first", "page_10000", "source", "favourite", "everybody")
@@ -147,6 +148,7 @@ def driver(database: Database) -> Any:
         )
     else:
         connection = sqlite3.connect(database.directory / "fluxsite.sqlite3", isolation_level=None)
+        connection.executescript(PRAGMAS)
 
     def ask(statements: list[Any]) -> None:
         for sql, params in statements:

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from fluxsite import assets, env, keys
+from fluxsite import assets, env, keys, sqlite
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = re.search(r"^## (\S+)", (BASE_DIR / "CHANGELOG.md").read_text(), re.MULTILINE)[1]  # type: ignore[index]
@@ -248,7 +248,7 @@ if DATABASES["default"].get("ENGINE", "django.db.backends.sqlite3").endswith("sq
             # reading could otherwise fail with "database is locked" when it wants to write.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "init_command": sqlite.PRAGMAS,
         },
         # A file, not memory: threads and child processes of the tests share it.
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
