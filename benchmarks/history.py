@@ -43,8 +43,6 @@ from benchmarks.startup import ROOT, clean_environment, free_port, started, wait
 from benchmarks.submit import SERVER
 from fluxsite.sqlite import PRAGMAS
 
-#: Pages that a single table with the right indexes could give as well.
-BARE = ("first", "page_10000", "source", "favourite", "everybody")
 SPEC = (
     "SELECT * FROM spec_history WHERE user_id = {user}"
     " AND (NULL IS NULL OR source = NULL) ORDER BY created_at DESC LIMIT 24 OFFSET 0"
@@ -76,22 +74,27 @@ def run(*, quick: bool) -> dict[str, Any]:
 
 
 def fill(database: Database, rows: int) -> dict[str, Any]:
-    filled = database.directory / "filled.json"
-    if filled.exists():
-        return json.loads(filled.read_text())
-    begun = time.monotonic()
+    """Fill a database, unless it was kept, and return how it is asked."""
+    filled = database.directory / "filled"
+    if not filled.exists():
+        begun = time.monotonic()
+        rows_of(database, str(rows))
+        seconds = time.monotonic() - begun
+        print(f"{database.name}: {rows} tasks in {seconds:.0f} s", flush=True)
+        filled.touch()
+    return json.loads(rows_of(database))
+
+
+def rows_of(database: Database, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks._history_rows", str(rows)],
+        [sys.executable, "-m", "benchmarks._history_rows", *arguments],
         cwd=ROOT,
         env=clean_environment() | database.environment,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    seconds = time.monotonic() - begun
-    print(f"{database.name}: {rows} tasks in {seconds:.0f} s", flush=True)
-    filled.write_text(done.stdout)
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 # ---------------------------------------------------------------- statements
@@ -108,10 +111,8 @@ def ask_databases(
         for size, ask, history in zip(("small", "large"), asks, histories, strict=True):
             for name, statements in {**history["pages"], **history["searches"]}.items():
                 contestants[f"{size}_{name}"] = (ask, statements)
-            for name in BARE:
-                [(sql, params)] = history["pages"][name]
-                bare = [(sql.replace("unified_image_history", "bare_history"), params)]
-                contestants[f"{size}_bare_{name}"] = (ask, bare)
+            for name in history["bare"]:
+                contestants[f"{size}_bare_{name}"] = (ask, history["bare"][name])
         taken: dict[str, list[float]] = {name: [] for name in contestants}
         # One round more, that fills the caches.
         for number in range(rounds + 1):
@@ -121,7 +122,7 @@ def ask_databases(
                 if number:
                     taken[name].append(1000 * (time.perf_counter() - begun))
         medians = {name: statistics.median(times) for name, times in taken.items()}
-        [(_sql, [user, *_more])] = histories[1]["pages"]["first"]
+        [(_sql, [user, *_more])] = histories[1]["bare"]["first"]
         medians["large_spec"] = median_of(3, asks[1], [(SPEC.format(user=user), [])])
     return medians
 
@@ -206,7 +207,7 @@ def ratios_of(by_sql: dict[str, float], by_http: dict[str, float]) -> dict[str, 
         "sql_spec_to_ours": by_sql["large_spec"] / by_sql["large_first"],
         "sql_page_10000_to_page_1": by_sql["large_page_10000"] / by_sql["large_first"],
     }
-    for name in BARE:
+    for name in [each.removeprefix("large_bare_") for each in by_sql if "large_bare_" in each]:
         ratios[f"sql_{name}_growth"] = by_sql[f"large_{name}"] / by_sql[f"small_{name}"]
         ratios[f"sql_{name}_to_bare"] = by_sql[f"large_{name}"] / by_sql[f"large_bare_{name}"]
     for name in ("common", "rare", "none", "two_han", "several"):

@@ -1,8 +1,9 @@
 """The SQL view `unified_image_history`: dropped before every migration, made after it.
 
 Beside it lie `unified_image_failures`, the same of what failed or was cancelled, and
-`unified_image_tasks`, of all that is not in the trash. A view that lies there while its tables are migrated is broken by them, differently on each
-database (docs/adr/0002). So no migration makes it. Its SQL is compiled from the querysets
+`unified_image_tasks`, of all that is not in the trash, and on PostgreSQL the functions of
+`FIRST_PAGES`. A view that lies there while its tables are migrated is broken by them, differently
+on each database (docs/adr/0002). So no migration makes it. Its SQL is compiled from the querysets
 of the sources, in the dialect of the database and in the shape that lets the database merge
 the tables from their indexes instead of sorting everything a member ever made
 (docs/adr/0003).
@@ -37,6 +38,14 @@ FILTERS = {
     " AND entry_trashed_at IS NULL",
     TASKS: "entry_trashed_at IS NULL",
 }
+#: What most pages of the history ask, by the conditions of their rows (history/rows.py): the newest
+#: of a member, and of these the favourites. PostgreSQL plans such a statement for twice as long as
+#: it takes to carry it out, so there these are functions of the member and of how many are wanted,
+#: which keep their plan. They do so behind any pooler, unlike prepared statements.
+FIRST_PAGES = {
+    ("user_id = %s",): "history_first",
+    ("is_favourite", "user_id = %s"): "history_first_favourites",
+}
 
 
 # ---------------------------------------------------------------- around every migration
@@ -59,6 +68,8 @@ def after_migrate(*, using: str, apps: Apps = current_apps, **kwargs: Any) -> No
             raise
         logger.info("The tables are older than the code: %s waits for them.", NAME)
         return
+    if connections[using].vendor == "postgresql":
+        definitions += [_first_page(name, conditions) for conditions, name in FIRST_PAGES.items()]
     replace(definitions, using=using)
 
 
@@ -75,6 +86,9 @@ def _awaits_migrations(using: str) -> bool:
 def drop(*, using: str) -> None:
     connection = connections[using]
     with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            for name in FIRST_PAGES.values():
+                cursor.execute(f"DROP FUNCTION IF EXISTS {name}(bigint, integer)")
         for name in FILTERS:
             cursor.execute(f"DROP VIEW IF EXISTS {connection.ops.quote_name(name)}")
 
@@ -108,6 +122,16 @@ def definition(name: str, *, using: str, registry: Apps) -> str:
     return (
         f"CREATE VIEW {quote_name(name)} ({columns}) AS SELECT {prefixed} "  # noqa: S608
         f"FROM ({select % tuple(map(quote_value, params))}) AS tasks WHERE {FILTERS[name]}"
+    )
+
+
+def _first_page(name: str, conditions: Iterable[str]) -> str:
+    where = " AND ".join(conditions) % "member"
+    return (
+        f"CREATE FUNCTION {name}(member bigint, wanted integer) RETURNS SETOF {NAME} "  # noqa: S608
+        "LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$ BEGIN "
+        f"RETURN QUERY SELECT * FROM {NAME} WHERE {where} "
+        "ORDER BY created_at DESC, id DESC LIMIT wanted; END $$"
     )
 
 

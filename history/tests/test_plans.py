@@ -81,13 +81,27 @@ def plans_of(user, asked=None, look=filters.page_of, **chosen):
 
     with connection.execute_wrapper(keep):
         look(user=user, filters=Filters(**chosen), asked=asked or Asked())
-    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-    plans = []
     with connection.cursor() as cursor:
-        for sql, params in statements:
-            cursor.execute(f"{explain} {sql}", params)
-            plans.append("\n".join(str(line[-1]) for line in cursor.fetchall()))
-    return plans
+        return [explained(cursor, sql, params) for sql, params in statements]
+
+
+def explained(cursor, sql, params):
+    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+    if function := re.search(r" FROM (history_first\w*)\(", sql):
+        # The plan it keeps is for any member and any number of rows.
+        cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = %s", [function[1]])
+        [(source,)] = cursor.fetchall()
+        body = re.search(r"RETURN QUERY (.*);", source)[1]
+        body = re.sub(r"\bwanted\b", "$2", re.sub(r"\bmember\b", "$1", body))
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE looked_at (bigint, integer) AS {body}")
+        sql, explain = "EXECUTE looked_at (%s, %s)", "EXPLAIN"
+    cursor.execute(f"{explain} {sql}", params)
+    plan = "\n".join(str(line[-1]) for line in cursor.fetchall())
+    if function:
+        cursor.execute("DEALLOCATE looked_at")
+        cursor.execute("SET LOCAL plan_cache_mode = auto")
+    return plan
 
 
 MERGE = {"sqlite": "MERGE (UNION ALL)", "postgresql": "Merge Append"}

@@ -14,6 +14,7 @@ from django.db.migrations import Migration
 
 from history import sources, view
 from history.models import HistoryEntry, HistoryFailure, HistoryTask
+from history.rows import Rows
 from history.tests import rows
 
 ALL = ["flux", "midjourney", "jimeng"]
@@ -291,3 +292,20 @@ def test_only_what_members_say_and_have_packed_has_a_table_of_its_own():
     ]
 
     assert sorted(managed) == ["Export", "Feedback"]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite plans in no time")
+def test_the_functions_of_first_pages_answer_what_the_view_does(alice, bob):
+    for minutes in range(6):
+        for user in (alice, bob):
+            rows.task("flux", user, minutes=minutes, is_favourite=minutes % 2 == 0)
+
+    for conditions, function in view.FIRST_PAGES.items():
+        mine = Rows(HistoryEntry, conditions=conditions, params=(alice.pk,))
+        by_function, by_view = mine.newest(limit=4), mine.newest(limit=5, after=1)
+
+        assert len(by_function) > 2
+        assert by_function[1:] == by_view[: len(by_function) - 1]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_proc WHERE proname = %s", [function])
+            assert cursor.fetchone() == (1,)
