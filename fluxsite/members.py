@@ -69,3 +69,19 @@ def _end_sessions(member: Any, *, now: datetime) -> int:
     for start in range(0, len(ended), _CHUNK):
         Session.objects.filter(pk__in=ended[start : start + _CHUNK]).delete()
     return len(ended)
+
+
+def with_address(address: str) -> Any:
+    """Return the only member who has an e-mail address, or None: also where several have it.
+
+    Case counts only where it is not ASCII. Databases compare capitals, and some letters of other
+    alphabets have the capitals of ours: whoever registered such a domain would be taken for a
+    member (as in CVE-2019-19844).
+    """
+    alike = get_user_model().objects.filter(email__iexact=address) if address else ()
+    found = [user for user in alike if _folded(user.email) == _folded(address)]
+    return found[0] if len(found) == 1 else None
+
+
+def _folded(address: str) -> bytes:
+    return address.encode().lower()

@@ -29,6 +29,8 @@ from django.utils.crypto import get_random_string
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
+from fluxsite import members
+
 logger = logging.getLogger(__name__)
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -76,7 +78,9 @@ class Adapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         claims = _claims(sociallogin)
         if claims is None:
             _refuse(request, _("The provider did not let you in. Try again."))
-        user = sociallogin.user if sociallogin.is_existing else _known(claims)
+        user = (
+            sociallogin.user if sociallogin.is_existing else members.with_address(_address(claims))
+        )
         if user is None and not settings.OIDC_NEW_MEMBERS:
             _refuse(request, _("Nobody here has your address. An administrator can enter it."))
         if user is not None and not user.is_active:
@@ -117,13 +121,6 @@ def _address(claims: dict[str, Any]) -> str:
     except ValidationError:
         return ""
     return address if len(address) <= MAX_ADDRESS else ""
-
-
-def _known(claims: dict[str, Any]) -> Any:
-    """Return the only member who has the address, or None."""
-    address = _address(claims)
-    found = list(get_user_model().objects.filter(email__iexact=address)[:2]) if address else []
-    return found[0] if len(found) == 1 else None
 
 
 def _take_in(sociallogin: Any, user: Any, claims: dict[str, Any]) -> Any:

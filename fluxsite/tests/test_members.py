@@ -339,3 +339,30 @@ def test_superusers_add_members_as_before(admin):
 
     assert answer.status_code == 200
     assert User.objects.get(username="carol").is_active
+
+
+# ---------------------------------------------------------------- whose address it is
+@pytest.mark.parametrize("address", ["alice@example.org", "ALICE@Example.ORG"])
+def test_an_address_is_its_members_in_any_case(alice, address):
+    User.objects.filter(pk=alice.pk).update(email="Alice@example.org")
+
+    assert members.with_address(address) == alice
+
+
+@pytest.mark.parametrize(
+    "address", ["alıce@example.org", "alice@exampſe.org", "alice@lınk.example"]
+)
+def test_an_address_that_only_looks_like_a_members_is_not_theirs(alice, address):
+    """The capital of ı is I and that of ſ is S: a database that compares capitals takes them for
+    one, and they are domains that anybody can register."""
+    User.objects.filter(pk=alice.pk).update(email=address.replace("ı", "i").replace("ſ", "s"))
+
+    assert members.with_address(address) is None
+
+
+def test_an_address_that_several_have_and_none_at_all_are_nobodys(alice, bob):
+    User.objects.update(email="shared@example.org")
+
+    assert members.with_address("shared@example.org") is None
+    User.objects.update(email="")
+    assert members.with_address("") is None
