@@ -4,6 +4,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db import connections
+from django.db.models import Model
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
@@ -27,14 +28,14 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
     from generation import channel, lifecycle, offering
     from generation.models import FluxConfig, OfferedModel
 
-    # A migration back to an older state leaves no table to write to.
-    tables = connections[using].introspection.table_names()
-    if FluxConfig._meta.db_table in tables:
-        channel.apply_environment()
-    if OfferedModel._meta.db_table in tables:
-        offering.list_new()
-    if Price._meta.db_table in tables:
-        lifecycle.list_new_prices()
+    # A migration back to an older state leaves no table to write to, or one without our columns.
+    for model, prepare in (
+        (FluxConfig, channel.apply_environment),
+        (OfferedModel, offering.list_new),
+        (Price, lifecycle.list_new_prices),
+    ):
+        if _is_there(model, using=using):
+            prepare()
     schedules.keep(
         using=using,
         daily={
@@ -47,3 +48,14 @@ def prepare_site(*, using: str, **kwargs: Any) -> None:
             "sweep": (1, "generation.polling.kick"),
         },
     )
+
+
+def _is_there(model: type[Model], *, using: str) -> bool:
+    """Tell whether the database has the table of a model, with all of its columns."""
+    connection = connections[using]
+    table = model._meta.db_table
+    with connection.cursor() as cursor:
+        if table not in connection.introspection.table_names(cursor):
+            return False
+        columns = connection.introspection.get_table_description(cursor, table)
+    return {field.column for field in model._meta.local_fields} <= {each.name for each in columns}
