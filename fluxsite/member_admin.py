@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -183,7 +184,9 @@ class MemberAdmin(UserAdmin):
         member = get_object_or_404(User, pk=user_id)
         if not members.may_suspend(member=member, by=request.user):
             raise PermissionDenied
-        (self.suspend if on else self.reactivate)(request, User.objects.filter(pk=member.pk))
+        # As if chosen in the list: so it is one transaction with what the audit log tells of it.
+        act = self.get_actions(request)["suspend" if on else "reactivate"][0]
+        act(self, request, User.objects.filter(pk=member.pk))
         return HttpResponseRedirect(reverse("admin:auth_user_change", args=[member.pk]))
 
     def change_view(
@@ -196,22 +199,17 @@ class MemberAdmin(UserAdmin):
 
     @admin.action(description=gettext_lazy("Suspend the selected members"), permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        now, done = timezone.now(), 0
-        tasks = tokens = sessions = 0
-        for member in self._allowed(request, queryset):
-            ended = members.suspend(member=member, now=now)
+        allowed = self._allowed(request, queryset)
+        ended = members.suspend(members=allowed, now=timezone.now())
+        for member in allowed:
             self.log_change(request, member, _("Suspended."))
-            done += 1
-            tasks += ended.tasks
-            tokens += ended.tokens
-            sessions += ended.sessions
         polling.kick_on_commit()
-        if done:
+        if allowed:
             text = _(
                 "Suspended members: %(count)d. Ended with it: %(tasks)d waiting tasks, "
                 "%(tokens)d API tokens, %(sessions)d sessions."
             )
-            words = {"count": done, "tasks": tasks, "tokens": tokens, "sessions": sessions}
+            words = {"count": len(allowed), **asdict(ended)}
             messages.success(request, text % words)
 
     @admin.action(

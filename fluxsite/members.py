@@ -8,6 +8,7 @@ Reactivating lets them sign in again, and no more: sessions and tokens do not co
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.utils import timezone
 
 from fluxsite.models import ApiToken
 from generation import lifecycle
@@ -40,15 +43,25 @@ def may_suspend(*, member: Any, by: Any) -> bool:
     return bool(by.is_superuser or not (member.is_staff or member.is_superuser))
 
 
-def suspend(*, member: Any, now: datetime) -> Suspension:
-    """Suspend a member. May be repeated: whatever an earlier call that was cut off has left is
-    ended now. The door is closed first, so that nothing new comes in behind what is ended."""
-    get_user_model().objects.filter(pk=member.pk, is_active=True).update(is_active=False)
-    member.is_active = False
-    tokens = ApiToken.objects.revoke_all(user=member)
-    waiting = FluxTask.objects.waiting().filter(user=member).select_related("user")
+def suspend(*, members: Collection[Any], now: datetime) -> Suspension:
+    """Suspend members. May be repeated: whatever an earlier call that was cut off has left is
+    ended now. The door is closed first, so that nothing new comes in behind what is ended; in a
+    transaction it is closed when that is over, so all is gone through once more then."""
+    keys = [member.pk for member in members]
+    get_user_model().objects.filter(pk__in=keys, is_active=True).update(is_active=False)
+    for member in members:
+        member.is_active = False
+    ended = _end_all(keys, now=now)
+    if transaction.get_connection().in_atomic_block:
+        transaction.on_commit(lambda: _end_all(keys, now=timezone.now()))
+    return ended
+
+
+def _end_all(keys: Collection[int], *, now: datetime) -> Suspension:
+    tokens = sum(ApiToken.objects.revoke_all(user=key) for key in keys)
+    waiting = FluxTask.objects.waiting().filter(user__in=keys).select_related("user")
     tasks = sum(lifecycle.withdraw(task=task, now=now) for task in waiting)
-    return Suspension(tasks=tasks, tokens=tokens, sessions=_end_sessions(member, now=now))
+    return Suspension(tasks=tasks, tokens=tokens, sessions=_end_sessions(keys, now=now))
 
 
 def reactivate(*, member: Any) -> bool:
@@ -57,14 +70,14 @@ def reactivate(*, member: Any) -> bool:
     return suspended.update(is_active=True) == 1
 
 
-def _end_sessions(member: Any, *, now: datetime) -> int:
-    """Delete the member's sessions. Django does not write down whose they are, so all are looked
+def _end_sessions(keys: Collection[int], *, now: datetime) -> int:
+    """Delete the members' sessions. Django does not write down whose they are, so all are looked
     at; that they are useless meanwhile is seen to by `is_active`."""
-    store = SessionStore()
+    store, theirs = SessionStore(), {str(key) for key in keys}
     ended = [
         session.pk
         for session in Session.objects.filter(expire_date__gt=now).iterator(chunk_size=_CHUNK)
-        if store.decode(session.session_data).get(SESSION_KEY) == str(member.pk)
+        if store.decode(session.session_data).get(SESSION_KEY) in theirs
     ]
     for start in range(0, len(ended), _CHUNK):
         Session.objects.filter(pk__in=ended[start : start + _CHUNK]).delete()

@@ -8,11 +8,14 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from credits import audit, ledger
 from fluxsite import members
+from fluxsite.audit_log.models import AuditEntry
 from fluxsite.models import ApiToken
 from generation.models import FluxTask, StorageUse
 from generation.tests.factories import FluxTaskFactory
@@ -153,7 +156,7 @@ def test_a_suspended_member_is_out_at_once_and_nothing_speaks_for_them(alice, dr
     assert browser.get("/api/credits").status_code == 200
     assert Client().get("/api/credits", headers=bearer).status_code == 200
 
-    ended = members.suspend(member=alice, now=timezone.now())
+    ended = members.suspend(members=[alice], now=timezone.now())
 
     assert ended == members.Suspension(tasks=0, tokens=1, sessions=1)
     assert browser.get("/api/credits").status_code == 401
@@ -166,7 +169,7 @@ def test_sessions_and_tokens_do_not_come_back(alice):
     browser, other = Client(), Client()
     browser.force_login(alice)
     _token, secret = ApiToken.objects.issue(user=alice, name="script")
-    members.suspend(member=alice, now=timezone.now())
+    members.suspend(members=[alice], now=timezone.now())
 
     assert members.reactivate(member=alice)
 
@@ -182,7 +185,7 @@ def test_what_waits_is_withdrawn_and_what_runs_is_left_to_end(alice, bob, drawin
         submission="ACCEPTED", request_id="r", status="IN_QUEUE"
     )
 
-    ended = members.suspend(member=alice, now=timezone.now())
+    ended = members.suspend(members=[alice], now=timezone.now())
 
     assert ended.tasks == 1
     states = dict(FluxTask.objects.values_list("pk", "status"))
@@ -196,7 +199,7 @@ def test_a_task_that_is_just_being_sent_is_not_withdrawn(alice, drawing):
     task = place(alice)
     FluxTask.objects.filter(pk=task.pk).update(submission="UNKNOWN", submitted_at=timezone.now())
 
-    assert members.suspend(member=alice, now=timezone.now()).tasks == 0
+    assert members.suspend(members=[alice], now=timezone.now()).tasks == 0
     assert FluxTask.objects.get().status == "PENDING"
 
 
@@ -204,7 +207,7 @@ def test_sessions_of_others_stay(alice, bob):
     theirs = Client()
     theirs.force_login(bob)
 
-    members.suspend(member=alice, now=timezone.now())
+    members.suspend(members=[alice], now=timezone.now())
 
     assert theirs.get("/api/credits").status_code == 200
 
@@ -214,7 +217,7 @@ def test_a_suspension_that_was_cut_off_is_completed_by_another(alice, drawing):
     ApiToken.objects.issue(user=alice, name="script")
     User.objects.filter(pk=alice.pk).update(is_active=False)
 
-    ended = members.suspend(member=alice, now=timezone.now())
+    ended = members.suspend(members=[alice], now=timezone.now())
 
     assert (ended.tasks, ended.tokens) == (1, 1)
 
@@ -252,6 +255,61 @@ def test_the_page_of_a_member_has_the_button(admin, alice):
     admin.post(f"{LIST}{alice.pk}/reactivate/")
     alice.refresh_from_db()
     assert alice.is_active
+
+
+def test_the_button_is_told_in_the_audit_log_as_the_action_of_the_list_is(admin, alice):
+    admin.post(f"{LIST}{alice.pk}/suspend/")
+    admin.post(f"{LIST}{alice.pk}/reactivate/")
+
+    told = AuditEntry.objects.filter(object_type="auth.user").exclude(action="login").order_by("pk")
+    assert list(told.values_list("action", "object_label", "changes", "message")) == [
+        ("suspend", "alice", {"is_active": [True, False]}, "Suspended."),
+        ("reactivate", "alice", {"is_active": [False, True]}, "Reactivated."),
+    ]
+
+
+def test_nobody_is_suspended_where_the_log_cannot_be_written(admin, alice):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE audit_log RENAME TO audit_log_away")
+
+    with pytest.raises(DatabaseError):
+        admin.post(f"{LIST}{alice.pk}/suspend/")
+
+    alice.refresh_from_db()
+    assert alice.is_active
+
+
+def test_however_many_are_suspended_sessions_are_gone_through_once(admin, alice, bob):
+    def looks(*users):
+        with CaptureQueriesContext(connection) as queries:
+            members.suspend(members=users, now=timezone.now())
+        statements = [query["sql"] for query in queries]
+        return sum('FROM "django_session"' in sql and "DELETE" not in sql for sql in statements)
+
+    carol = User.objects.create_user("carol")
+    assert (looks(alice), looks(bob, carol, alice)) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="writers take turns: nobody comes between"
+)
+def test_what_came_in_while_the_door_was_being_closed_is_ended_as_well(alice, drawing, race):
+    """Before the transaction of an action is over, others see its members as they were."""
+
+    def come_in(_argument):
+        ApiToken.objects.issue(user=alice, name="late")
+        return place(alice).pk
+
+    with transaction.atomic():
+        members.suspend(members=[alice], now=timezone.now())
+        [late] = race(come_in, [None])
+    members.reactivate(member=alice)
+
+    assert not ApiToken.objects.living(user=alice).exists()
+    assert FluxTask.objects.get(pk=late).status == "CANCELLED"
+    assert ledger.account_for(user=alice).credits_balance == START
+    assert audit.check() == []
 
 
 def test_looking_at_the_address_suspends_nobody(admin, alice):
