@@ -7,6 +7,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django_q.admin import ScheduleAdmin as BaseScheduleAdmin
+from django_q.models import Schedule
 
 from fluxsite import logging_in, member_admin  # noqa: F401 - member_admin registers the members
 from fluxsite.audit_log.admin import AuditEntryAdmin
@@ -94,10 +96,40 @@ class FailedLoginAdmin(admin.ModelAdmin):
         queryset.delete()
 
 
+admin.site.unregister(Schedule)
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(BaseScheduleAdmin):  # type: ignore[misc]
+    """A schedule may call any function: whoever could write one could do everything."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+
 if settings.OIDC_SERVER_URL:
     # Providers come from the environment alone, and tokens are not kept.
     from allauth.account.models import EmailAddress
-    from allauth.socialaccount.models import SocialApp, SocialToken
+    from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 
-    for _model in (EmailAddress, SocialApp, SocialToken):
+    for _model in (EmailAddress, SocialAccount, SocialApp, SocialToken):
         admin.site.unregister(_model)
+
+    @admin.register(SocialAccount)
+    class SocialAccountAdmin(admin.ModelAdmin):
+        """Whose an account of the provider is, is found out when somebody comes by it. Whoever
+        could write it down here would be any superuser they like."""
+
+        list_display = ["user", "uid"]
+        list_select_related = ["user"]
+        search_fields = ["uid", "user__username"]
+        fields = ["user", "uid", "last_login", "date_joined"]
+
+        def has_add_permission(self, request: HttpRequest) -> bool:
+            return False
+
+        def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+            return False

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, IntegerField, Max, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -37,7 +37,16 @@ LATELY = timedelta(days=30)
 #: What makes somebody staff, or more: for superusers to decide.
 RANKS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
-admin.site.unregister(User)
+admin.site.unregister([User, Group])
+
+
+@admin.register(Group)
+class MemberGroupAdmin(GroupAdmin):
+    """Groups that staff name and make; what their members may do is for superusers to decide."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else [*fields, "permissions"]
 
 
 @admin.register(User)
@@ -185,7 +194,8 @@ class MemberAdmin(UserAdmin):
         if not members.may_suspend(member=member, by=request.user):
             raise PermissionDenied
         # As if chosen in the list: so it is one transaction with what the audit log tells of it.
-        act = self.get_actions(request)["suspend" if on else "reactivate"][0]
+        actions: dict[str, Any] = self.get_actions(request)
+        act = actions["suspend" if on else "reactivate"][0]
         act(self, request, User.objects.filter(pk=member.pk))
         return HttpResponseRedirect(reverse("admin:auth_user_change", args=[member.pk]))
 

@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_q.models import Schedule
 
 from credits import audit, ledger
 from fluxsite import members
@@ -365,6 +366,43 @@ def test_nobody_makes_themselves_more_than_they_are(client, helper, alice):
     assert alice.email == helper.email == "a@example.com"
     assert (alice.is_staff, alice.is_superuser, helper.is_superuser) == (False, False, False)
     assert not Group.objects.filter(user__in=[alice, helper]).exists()
+
+
+def test_nobody_gives_their_own_group_more_permissions(client, helper):
+    group = Group.objects.create(name="helpers")
+    helper.groups.add(group)
+    helper.user_permissions.add(*Permission.objects.filter(codename__endswith="_group"))
+    client.force_login(helper)
+    everything = [permission.pk for permission in Permission.objects.all()[:50]]
+    form = {"name": "renamed", "permissions": everything}
+
+    assert client.post(f"/admin/auth/group/{group.pk}/change/", form).status_code == 302
+    assert client.post("/admin/auth/group/add/", {**form, "name": "new"}).status_code == 302
+
+    assert list(Group.objects.order_by("name").values_list("name", flat=True)) == ["new", "renamed"]
+    assert not Permission.objects.filter(group__isnull=False).exists()
+
+
+def test_superusers_give_groups_permissions(admin):
+    view = Permission.objects.get(codename="view_user")
+
+    admin.post("/admin/auth/group/add/", {"name": "viewers", "permissions": [view.pk]})
+
+    assert list(Group.objects.get().permissions.all()) == [view]
+
+
+def test_nobody_but_superusers_says_which_code_runs_by_the_clock(client, helper, admin):
+    """A schedule calls any function there is."""
+    helper.user_permissions.add(*Permission.objects.filter(content_type__app_label="django_q"))
+    browser = Client()
+    browser.force_login(helper)
+    schedule = Schedule.objects.first() or Schedule.objects.create(func="math.sqrt")
+    page = f"/admin/django_q/schedule/{schedule.pk}/change/"
+
+    assert browser.get("/admin/django_q/schedule/").status_code == 200
+    assert browser.get("/admin/django_q/schedule/add/").status_code == 403
+    assert browser.post(page, {"func": "os.abort"}).status_code == 403
+    assert admin.get(page).status_code == 200
 
 
 def test_nobody_takes_over_whoever_is_above_them(client, helper, staff):

@@ -284,6 +284,35 @@ def test_a_group_that_was_named_makes_staff_and_whoever_leaves_it_is_staff_no_mo
     assert (left["is_staff"], left["is_superuser"]) == (False, False)
 
 
+HELPER = """
+import json
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+root = User.objects.create_superuser("root")
+helper = User.objects.create_user("helper", is_staff=True)
+helper.user_permissions.set(Permission.objects.filter(content_type__app_label="socialaccount"))
+own = SocialAccount.objects.create(user=helper, provider="oidc", uid="sub-helper")
+browser = Client()
+browser.force_login(helper)
+form = {"user": root.pk, "provider": "oidc", "uid": "sub-another", "extra_data": '{"a": 1}'}
+page = "/admin/socialaccount/socialaccount/"
+answers = [
+    browser.get(page).status_code,
+    browser.post(f"{page}add/", form).status_code,
+    browser.post(f"{page}{own.pk}/change/", form).status_code,
+]
+print(json.dumps([answers, SocialAccount.objects.filter(user=root).count()]))
+"""
+
+
+def test_no_staff_connect_an_account_of_the_provider_with_whoever_is_above_them(prepared):
+    """Whoever comes by it afterwards is that member."""
+    said = prepared.manage("shell", "--no-imports", "-c", HELPER).splitlines()[-1]
+
+    assert json.loads(said) == [[200, 403, 403], 0]
+
+
 # ---------------------------------------------------------------- settings
 def python(tmp_path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
