@@ -111,8 +111,12 @@ class FluxConfig(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         # It may have been read before the models' terms changed: the old revision must not return.
-        if self.models_revision:
-            self.models_revision = new_id()
+        if not self._state.adding and kwargs.get("update_fields") is None:
+            kwargs["update_fields"] = {
+                field.name
+                for field in self._meta.concrete_fields
+                if not field.primary_key and field.name != "models_revision"
+            }
         super().save(*args, **kwargs)
 
     def set_api_key(self, plain: str) -> None:

@@ -177,6 +177,15 @@ def test_a_configuration_that_was_read_before_does_not_bring_an_old_offer_back(a
     assert SCHNELL not in ids(alice)
 
 
+def test_not_even_one_that_was_read_before_the_first_word_of_staff(alice, offer):
+    before_all = channel.load_config()
+    offer(SCHNELL, enabled=False)
+
+    before_all.save()
+
+    assert SCHNELL not in ids(alice)
+
+
 # ---------------------------------------------------------------- names
 def test_a_given_name_is_shown_wherever_the_model_is(alice, member, api, offer):
     FluxTaskFactory(user=alice, succeeded=True, model=SCHNELL)
