@@ -514,3 +514,16 @@ def test_what_no_encoding_knows_is_replaced(admin, alice):
     [row] = sheet(body(admin.get("/admin/exports/?report=history&file=csv")))
 
     assert row["parameters"] == '{"style": "a?b"}'
+
+
+def test_what_no_encoding_knows_is_replaced_by_the_command_as_well(alice, tmp_path):
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL refuses it already")
+    task("flux", alice, parameters={"style": "a\ud800b"})
+    place = tmp_path / "history.csv"
+
+    with place.open("w", encoding="utf-8") as file:
+        call_command("export", "history", stdout=file)
+
+    [row] = sheet(place.read_text())
+    assert row["parameters"] == '{"style": "a?b"}'

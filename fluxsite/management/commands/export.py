@@ -31,4 +31,5 @@ class Command(BaseCommand):
             raise CommandError(f"--{refusal.field}: {refusal}") from None
         report = index.REPORTS[options["report"]]
         for piece in writing.pieces(report, asked=asked, format_name=options["format"]):
-            self.stdout.write(piece, ending="")
+            # SQLite may hold half of a surrogate pair, which no encoding knows.
+            self.stdout.write(piece.encode("utf-8", "replace").decode(), ending="")
