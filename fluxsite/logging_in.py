@@ -17,6 +17,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +66,10 @@ def address_of(request: HttpRequest) -> str:
     Of IPv6 the network of 64 bits, all of which one visitor may have. "0.0.0.0": there is none.
     """
     given = BaseThrottle().get_ident(request) or ""  # type: ignore[arg-type]
+    # Some proxies name the port as well.
+    named = re.fullmatch(r"\[(.+)\](?::\d+)?|([\d.]+):\d+", given, re.ASCII)
+    if named:
+        given = named[1] or named[2]
     try:
         address = ipaddress.ip_address(given.partition("%")[0])
     except ValueError:

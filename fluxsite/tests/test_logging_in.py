@@ -119,6 +119,24 @@ def test_behind_a_proxy_its_word_on_the_address_counts(alice, settings):
     assert try_in(**{"X-Forwarded-For": "no address"}) == 200
 
 
+@pytest.mark.parametrize(
+    ("one", "same", "another"),
+    [
+        ("198.51.100.1:4711", "198.51.100.1:4712", "198.51.100.2:4711"),
+        ("[2001:db8:1::1]:4711", "[2001:db8:1::2]", "[2001:db8:2::1]:4711"),
+    ],
+)
+def test_a_proxy_that_names_the_port_does_not_make_all_visitors_one(
+    alice, settings, one, same, another
+):
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
+
+    lock_out(**{"X-Forwarded-For": one})
+
+    assert try_in(**{"X-Forwarded-For": same}) == 429
+    assert try_in(**{"X-Forwarded-For": another}) == 200
+
+
 def test_of_ipv6_a_whole_network_is_one_visitor(alice):
     lock_out(address="2001:db8::1")
 
