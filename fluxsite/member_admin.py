@@ -195,7 +195,11 @@ class MemberAdmin(UserAdmin):
             raise PermissionDenied
         # As if chosen in the list: so it is one transaction with what the audit log tells of it.
         actions: dict[str, Any] = self.get_actions(request)
-        act = actions["suspend" if on else "reactivate"][0]
+        name = "suspend" if on else "reactivate"
+        if name not in actions:
+            # Django's admin has no actions in a pop-up.
+            raise PermissionDenied
+        act = actions[name][0]
         act(self, request, User.objects.filter(pk=member.pk))
         return HttpResponseRedirect(reverse("admin:auth_user_change", args=[member.pk]))
 

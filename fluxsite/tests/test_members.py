@@ -269,6 +269,12 @@ def test_the_button_is_told_in_the_audit_log_as_the_action_of_the_list_is(admin,
     ]
 
 
+def test_where_there_are_no_actions_the_button_is_refused(admin, alice):
+    assert admin.post(f"{LIST}{alice.pk}/suspend/?_popup=1").status_code == 403
+    alice.refresh_from_db()
+    assert alice.is_active
+
+
 def test_nobody_is_suspended_where_the_log_cannot_be_written(admin, alice):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE audit_log RENAME TO audit_log_away")
