@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Sum
+from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from credits import budgets, codes
@@ -314,14 +314,18 @@ def redeem(*, user: Any, code: str) -> LedgerEntry:
     reference = f"code:{found.pk}:user:{user.pk}"
     if _redeemed(reference):
         raise CodeAlreadyRedeemed
-    if found.expires_at and found.expires_at <= timezone.now():
+    now = timezone.now()
+    if found.expires_at and found.expires_at <= now:
         raise CodeExpired
+    is_good = Q(expires_at=None) | Q(expires_at__gt=now)
     with transaction.atomic():
-        # The code's row is the gate: requests for one code pass here one after the other.
-        counted = RedeemCode.objects.filter(pk=found.pk, uses__lt=F("max_uses")).update(
-            uses=F("uses") + 1
-        )
+        # The code's row is the gate: requests for one code pass here one after the other, and
+        # staff who end it meanwhile went before.
+        code_row = RedeemCode.objects.filter(pk=found.pk)
+        counted = code_row.filter(is_good, uses__lt=F("max_uses")).update(uses=F("uses") + 1)
         if not counted:
+            if not code_row.filter(is_good).exists():
+                raise CodeExpired
             raise CodeAlreadyRedeemed if _redeemed(reference) else CodeUsedUp
         entry, fresh = _book(
             account_id=account.pk,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
+import time
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from credits import batches, codes, ledger
+from credits import audit, batches, codes, ledger
 from credits.models import RedeemCode
 
 BATCHES = "/admin/credits/redeemcode/batches/"
@@ -135,6 +137,56 @@ def test_nothing_is_expired_by_looking_or_by_a_name_nobody_knows(admin):
     for wrong in ({}, {"batch": "summer"}, {"batch": "a\0b"}):
         assert admin.post(f"{BATCHES}expire/", wrong).status_code == 404
     assert not RedeemCode.objects.exclude(expires_at=None).exists()
+
+
+def test_where_there_are_no_actions_a_batch_is_not_expired_either(admin):
+    make()
+
+    assert admin.post(f"{BATCHES}expire/?_popup=1", {"batch": "spring"}).status_code == 403
+    assert not RedeemCode.objects.exclude(expires_at=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="writers take turns from the start")
+def test_a_code_that_ends_while_somebody_redeems_it_is_not_redeemed(alice, race):
+    [code] = make(count=1)
+    ledger.account_for(user=alice)
+    before = ledger.account_for(user=alice).credits_balance
+    ending = threading.Event()
+
+    def act(who):
+        if who == "member":
+            assert ending.wait(10)
+            return ledger.redeem(user=alice, code=code)
+        with transaction.atomic():
+            ended = batches.expire(RedeemCode.objects.all(), now=timezone.now())
+            ending.set()
+            wait_until(lambda: others_waiting() == 1)
+        return ended
+
+    refused, ended = race(act, ["member", "staff"])
+
+    assert ended == 1
+    assert isinstance(refused, ledger.CodeExpired)
+    assert ledger.account_for(user=alice).credits_balance == before
+    assert RedeemCode.objects.get().uses == 0
+    assert audit.check() == []
+
+
+def others_waiting():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks "
+            "WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        )
+        return cursor.fetchone()[0]
+
+
+def wait_until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------- usage
