@@ -30,9 +30,13 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from fluxsite import members
+from fluxsite.audit_log import recording as audit_log
+from fluxsite.audit_log.models import AuditEntry
 
 logger = logging.getLogger(__name__)
 
+#: Who it is in the audit log that makes somebody staff.
+PROVIDER = "single sign-on"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 TIMEOUT = (5, 10)
 MAX_BYTES = 512 * 1024
@@ -86,7 +90,7 @@ class Adapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         if user is not None and not user.is_active:
             _refuse(request, _("Your account is closed. Ask an administrator."))
         try:
-            user = _take_in(sociallogin, user, claims)
+            user = _take_in(request, sociallogin, user, claims)
         except IntegrityError:
             # Twice at once, in two windows: the other one made the member.
             _refuse(request, _("The provider did not let you in. Try again."))
@@ -123,7 +127,7 @@ def _address(claims: dict[str, Any]) -> str:
     return address if len(address) <= MAX_ADDRESS else ""
 
 
-def _take_in(sociallogin: Any, user: Any, claims: dict[str, Any]) -> Any:
+def _take_in(request: HttpRequest, sociallogin: Any, user: Any, claims: dict[str, Any]) -> Any:
     """Note whose account it is, make the member if there is none, and set whether they are staff."""
     with transaction.atomic():
         user = user or _new_member(claims)
@@ -133,6 +137,13 @@ def _take_in(sociallogin: Any, user: Any, claims: dict[str, Any]) -> Any:
             if user.is_staff != is_staff:
                 user.is_staff = is_staff
                 user.save(update_fields=["is_staff"])
+                audit_log.record(
+                    action=AuditEntry.CHANGE,
+                    by=PROVIDER,
+                    on=user,
+                    changes={"is_staff": [not is_staff, is_staff]},
+                    request=request,
+                )
                 logger.info("member %s is staff by the provider's groups: %s", user.pk, is_staff)
         sociallogin.account.user = user
         sociallogin.account.save()

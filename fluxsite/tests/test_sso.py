@@ -284,6 +284,30 @@ def test_a_group_that_was_named_makes_staff_and_whoever_leaves_it_is_staff_no_mo
     assert (left["is_staff"], left["is_superuser"]) == (False, False)
 
 
+BESS = """
+from django.contrib.auth.models import User
+User.objects.create_user("bess", "bess@example.org")
+"""
+TOLD = """
+import json
+from fluxsite.audit_log.models import AuditEntry
+rows = AuditEntry.objects.filter(object_label="bess").exclude(action="login").order_by("pk")
+print(json.dumps([[row.actor, row.action, row.changes] for row in rows]))
+"""
+
+
+def test_whom_the_provider_makes_staff_is_told_in_the_audit_log(closed):
+    closed.manage("shell", "--no-imports", "-c", BESS)
+
+    for groups in (["admins"], ["admins"], []):
+        closed.come(**person("bess", groups=groups))
+
+    assert json.loads(closed.manage("shell", "--no-imports", "-c", TOLD).splitlines()[-1]) == [
+        ["single sign-on", "change", {"is_staff": [False, True]}],
+        ["single sign-on", "change", {"is_staff": [True, False]}],
+    ]
+
+
 HELPER = """
 import json
 from allauth.socialaccount.models import SocialAccount
