@@ -19,8 +19,9 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied, SuspiciousOperation, ValidationError
 from django.db import router, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -229,12 +230,23 @@ class AuditedAdminSite(admin.AdminSite):
         inner = super().admin_view(watched(view), cacheable)
 
         def outer(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if has_nul(request):
+                msg = "PostgreSQL does not look for a NUL, and nothing has one."
+                raise SuspiciousOperation(msg)
             leaves = request.path == reverse("admin:logout", current_app=self.name)
             if request.user.is_authenticated and not self.has_permission(request) and not leaves:
                 record_denial(request)
             return inner(request, *args, **kwargs)
 
         return functools.update_wrapper(outer, inner)
+
+
+def has_nul(request: HttpRequest) -> bool:
+    """Whether an address of the site, or the rows chosen for an action, has a NUL in it. Forms look
+    for it by themselves."""
+    chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+    asked = (value for _name, values in request.GET.lists() for value in values)
+    return any("\0" in text for text in (request.path, *asked, *chosen))
 
 
 def watched(view: Callable[..., Any]) -> Callable[..., Any]:

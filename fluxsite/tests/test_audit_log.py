@@ -692,3 +692,23 @@ def test_djangos_own_list_of_recent_actions_goes_on(admin):
     admin.post("/admin/credits/price/add/", price_form(key="n"))
 
     assert LogEntry.objects.get().object_repr == "n"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/admin/fluxsite/auditentry/?actor=%00",
+        "/admin/fluxsite/auditentry/?action=a%00b",
+        "/admin/generation/fluxtask/?model=%00",
+        "/admin/credits/redeemcode/?batch=%00",
+        "/admin/generation/offeredmodel/a%00b/change/",
+    ],
+)
+def test_an_address_no_database_looks_for_is_refused(admin, address):
+    assert admin.get(address).status_code == 400
+
+
+def test_rows_no_database_looks_for_are_refused(admin):
+    chosen = {"action": "refund", "_selected_action": ["a\0b"], "reason": "a mistake"}
+
+    assert admin.post("/admin/generation/fluxtask/", chosen).status_code == 400
