@@ -3,7 +3,7 @@
 A task counts in the month in which it was asked for, also when it was settled in the next one, and
 also when it is in the trash or gone from it: what was paid stays paid. So the credits charged of
 all months together are those the ledger has settled, less what was paid back for pictures that
-were lost. What was drawn elsewhere and brought over costs nothing here.
+were lost and what staff gave back. What was drawn elsewhere and brought over costs nothing here.
 """
 
 from __future__ import annotations

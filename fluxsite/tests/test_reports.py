@@ -19,6 +19,8 @@ from credits.models import LedgerEntry
 from fluxsite.audit_log.models import AuditEntry
 from fluxsite.reports import history, index, ledger, usage, writing
 from fluxsite.reports.base import Asked, BadRequest, months, read
+from generation import lifecycle
+from generation.models import FluxTask
 from history.tests.rows import picture, task
 
 MARCH = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -205,6 +207,17 @@ def test_usage_sums_what_each_member_drew_in_a_month(alice, bob):
     assert sum(row["credits_charged"] for row in rows) == settled == 25
     reserved = -sum(LedgerEntry.objects.filter(kind="RESERVE").values_list("amount", flat=True))
     assert sum(row["credits_refunded"] for row in rows) == reserved - settled
+
+
+def test_what_staff_gave_back_is_not_charged_but_refunded(alice):
+    book.grant(user=alice, amount=100, reference="pay", reason="", actor="")
+    made = drawn(alice, created_at=MARCH, reserved=20, charged=15)
+    task_row = FluxTask.objects.get(pk=made.pk)
+
+    lifecycle.refund(task=task_row, reason="a mistake", actor="staff", now=MARCH)
+
+    [row] = export("usage")
+    assert (row["credits_charged"], row["credits_refunded"]) == (0, 20)
 
 
 def test_what_is_still_being_drawn_is_not_refunded(alice):
