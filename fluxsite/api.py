@@ -26,6 +26,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from fluxsite import request_ids
+from generation.openai_api import errors as openai_errors
 
 logger = logging.getLogger(__name__)
 
@@ -157,8 +158,15 @@ def wants_json(request: HttpRequest) -> bool:
     return request.path.startswith(("/api/", "/v1/", "/hooks/"))
 
 
-def json_error(*, code: str, detail: str, status_code: int) -> HttpResponse:
-    return JsonResponse(error_body(code=code, detail=detail), status=status_code)
+def json_error(request: HttpRequest, *, code: str, detail: str, status_code: int) -> HttpResponse:
+    """Return an error for programs: below /v1/ in OpenAI's words, else in ours."""
+    if not request.path.startswith("/v1/"):
+        return JsonResponse(error_body(code=code, detail=detail), status=status_code)
+    return JsonResponse(
+        openai_errors.body(status=status_code, code=code, message=detail),
+        status=status_code,
+        headers=openai_errors.headers(status=status_code, code=code),
+    )
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -175,7 +183,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         code, detail = "too_large", _("The request is too large.")
     else:
         code, detail = "bad_request", _("The request cannot be understood.")
-    return json_error(code=code, detail=detail, status_code=status_code)
+    return json_error(request, code=code, detail=detail, status_code=status_code)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -184,7 +192,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
     if wants_json(request):
         return json_error(
-            code="not_found", detail=_("Not found."), status_code=status.HTTP_404_NOT_FOUND
+            request, code="not_found", detail=_("Not found."), status_code=status.HTTP_404_NOT_FOUND
         )
     return page_not_found(request, exception)
 
@@ -194,12 +202,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(sys.exception(), NO_DATABASE) and wants_json(request):
         away = DatabaseAway()
         response = json_error(
-            code=away.default_code, detail=str(away.detail), status_code=away.status_code
+            request, code=away.default_code, detail=str(away.detail), status_code=away.status_code
         )
         response["Retry-After"] = str(away.wait)
         return response
     if wants_json(request):
         return json_error(
+            request,
             code="internal",
             detail=_("Something went wrong on this site."),
             status_code=status.HTTP_500_INTERNAL_SERVER_ERROR,

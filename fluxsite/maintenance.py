@@ -63,7 +63,7 @@ def _closed(request: HttpRequest, told: str) -> HttpResponse:
     response: HttpResponse
     if wants_json(request):
         detail = told or _("The site is being looked after. Try again in a few minutes.")
-        response = json_error(code="maintenance", detail=detail, status_code=503)
+        response = json_error(request, code="maintenance", detail=detail, status_code=503)
     else:
         response = render(request, "503.html", {"told": told}, status=503)
     response["Retry-After"] = str(RETRY_AFTER_SECS)

@@ -76,6 +76,7 @@ def files_by_token(get_response: Handler) -> Handler:
                 need("read", of=found[1])
         except APIException as refusal:
             answer = json_error(
+                request,
                 code=str(refusal.get_codes()),
                 detail=str(refusal.detail),
                 status_code=refusal.status_code,

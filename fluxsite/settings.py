@@ -281,6 +281,11 @@ STORE_WORKERS = env.integer("WORKERS", 4, minimum=2) - 2
 # Pages that are told what changes, in each process of the web server; others ask.
 LIVE_STREAMS = env.integer("LIVE_STREAMS", 1000)
 
+# ---------------------------------------------------------------- OpenAI's images API
+# How long its callers wait for a picture, and how many in each process of the web server.
+OPENAI_WAIT_SECONDS = env.integer("OPENAI_WAIT_SECONDS", 280, minimum=1)
+OPENAI_WAITING = env.integer("OPENAI_WAITING", 200, minimum=1)
+
 # ---------------------------------------------------------------- fal
 # The environment seeds the first configuration row; after that the admin page decides.
 FAL_KEY = env.text("FAL_KEY")

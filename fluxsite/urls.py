@@ -44,6 +44,7 @@ urlpatterns = [
     path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", DocsView.as_view(url_name="schema"), name="docs"),
     path("api/flux/", include("generation.api.urls")),
+    path("v1/", include("generation.openai_api.urls")),
     re_path(r"^static/(?:[0-9a-f]{8}/)?(?P<path>.*[^/])$", assets.of_another_release),
     path("", include("credits.urls")),
     path("", include("history.urls")),

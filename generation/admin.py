@@ -24,12 +24,22 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
-from generation import catalogue, channel, connection_report, lifecycle, offering, polling, presets
+from generation import (
+    aliases,
+    catalogue,
+    channel,
+    connection_report,
+    lifecycle,
+    offering,
+    polling,
+    presets,
+)
 from generation.models import (
     FluxConfig,
     FluxTask,
     JimengTask,
     MidjourneyTask,
+    ModelAlias,
     OfferedModel,
     Preset,
     StorageUse,
@@ -280,6 +290,47 @@ class OfferedModelAdmin(admin.ModelAdmin):
             '<a href="{}?q={}">{}</a>',
             ((address, endpoint.id, self.listed[endpoint.id]) for endpoint in model.endpoints),
         )
+
+
+class ModelAliasForm(forms.ModelForm):
+    draws = forms.ChoiceField(label=gettext_lazy("draws with"), required=False)
+    edits = forms.ChoiceField(label=gettext_lazy("edits with"), required=False)
+
+    class Meta:
+        model = ModelAlias
+        fields = ["name", "draws", "edits"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, with_pictures in (("draws", False), ("edits", True)):
+            field = self.fields[name]
+            default, *others = aliases.choices(with_pictures=with_pictures)
+            field.choices = [(default[0], _(default[1])), *others]  # type: ignore[attr-defined]
+            if self.instance.pk:
+                # Two of them in each row of the list, where labels are in the head of the table.
+                field.widget.attrs["aria-label"] = f"{self.instance}: {field.label}"
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if catalogue.find_model(name) is not None:
+            raise forms.ValidationError(_("A model of this site is called so itself."))
+        return name
+
+
+@admin.register(ModelAlias)
+class ModelAliasAdmin(admin.ModelAdmin):
+    """What is meant by the names other software has for models (generation/aliases.py)."""
+
+    form = ModelAliasForm
+    list_display = ["name", "draws", "edits"]
+    list_editable = ["draws", "edits"]
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["name"] if obj else []
+
+    def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return super().get_changelist_form(request, **{**kwargs, "form": ModelAliasForm})
 
 
 # ---------------------------------------------------------------- what only happened

@@ -20,18 +20,19 @@ class GenerationConfig(AppConfig):
 
 
 def prepare_site(*, using: str, **kwargs: Any) -> None:
-    """After every migrate: the configuration row, the prices of new endpoints, the schedule
-    that is the floor under the wake-ups (generation/polling.py), the one that measures how long
-    the models take, and those that look after the ledger, the pictures and the index of the
-    search every night."""
+    """After every migrate: the configuration row, the prices of new endpoints, the names
+    other software calls models by, the schedule that is the floor under the wake-ups
+    (generation/polling.py), the one that measures how long the models take, and those that look
+    after the ledger, the pictures and the index of the search every night."""
     from credits.models import Price
-    from generation import channel, lifecycle, offering
-    from generation.models import FluxConfig, OfferedModel
+    from generation import aliases, channel, lifecycle, offering
+    from generation.models import FluxConfig, ModelAlias, OfferedModel
 
     # A migration back to an older state leaves no table to write to, or one without our columns.
     for model, prepare in (
         (FluxConfig, channel.apply_environment),
         (OfferedModel, offering.list_new),
+        (ModelAlias, aliases.list_new),
         (Price, lifecycle.list_new_prices),
     ):
         if _is_there(model, using=using):

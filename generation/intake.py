@@ -87,11 +87,14 @@ def _not_stored_yet(field: str) -> catalogue.Problem:
     )
 
 
-def place(*, user: Any, order: Order, now: datetime, idempotency_key: str = "") -> FluxTask:
+def place(
+    *, user: Any, order: Order, now: datetime, idempotency_key: str = "", caller: str = ""
+) -> FluxTask:
     """Check an order, create its task and wake the workers.
 
-    The same key with the same order returns the same task. Raises catalogue.InvalidRequest,
-    channel.ChannelClosed, lifecycle.IdempotencyConflict or rates.TooOften.
+    The same key with the same order returns the same task. `caller` tells those apart who order
+    the same (see `find_recent`). Raises catalogue.InvalidRequest, channel.ChannelClosed,
+    lifecycle.CannotPay, lifecycle.IdempotencyConflict or rates.TooOften.
     """
     checked = check(user=user, order=order)
     task = lifecycle.create(
@@ -99,11 +102,17 @@ def place(*, user: Any, order: Order, now: datetime, idempotency_key: str = "") 
         request=checked.request,
         pictures=checked.pictures,
         idempotency_key=idempotency_key,
-        body_hash=_hash(order),
+        body_hash=_hash(order, caller=caller),
         now=now,
     )
     polling.kick_on_commit()
     return task
+
+
+def find_recent(*, user: Any, order: Order, caller: str, since: datetime) -> FluxTask | None:
+    """Return the newest task since then of the same order by the same caller, or None."""
+    same = FluxTask.objects.for_user(user).filter(body_hash=_hash(order, caller=caller))
+    return same.filter(created_at__gte=since).order_by("-created_at", "-pk").first()
 
 
 def place_together(
@@ -132,8 +141,8 @@ def place_together(
     return tasks
 
 
-def _hash(*orders: Order) -> str:
-    bodies = [
+def _hash(*orders: Order, caller: str = "") -> str:
+    bodies: list[list[Any]] = [
         [
             order.model_id,
             order.prompt,
@@ -144,6 +153,8 @@ def _hash(*orders: Order) -> str:
     ]
     # One order alone hashes as it always has: its key may be sent again after an update.
     body = bodies[0] if len(bodies) == 1 else bodies
+    if caller:
+        body = [caller, *body]
     return hashlib.sha256(json.dumps(body, default=str).encode()).hexdigest()
 
 

@@ -53,11 +53,12 @@ def find_own_picture(*, user: Any, address: object) -> Upload | TaskImage | None
     match = _ADDRESS.match(address) if isinstance(address, str) else None
     if match is None:
         return None
-    picture = _find(match[1])
+    picture = find_picture(match[1])
     return picture if picture is not None and picture.user_id == user.pk else None
 
 
-def _find(picture_id: str) -> Upload | TaskImage | None:
+def find_picture(picture_id: str) -> Upload | TaskImage | None:
+    """Return the picture of that id, whoever's it is, or None."""
     return (
         TaskImage.objects.filter(pk=picture_id).first()
         or Upload.objects.filter(pk=picture_id).first()
@@ -71,12 +72,19 @@ def media(request: HttpRequest, picture_id: str, width: int | None = None) -> Ht
 
     Before our own copy is there, the reader is sent to the provider's.
     """
-    picture = _find(picture_id)
+    picture = find_picture(picture_id)
     allowed = picture is not None and (
         picture.user_id == request.user.pk or bool(getattr(request.user, "is_staff", False))
     )
     if picture is None or not allowed or width not in (None, *storage.THUMBNAIL_WIDTHS):
         raise Http404
+    return answer(request, picture, width)
+
+
+def answer(
+    request: HttpRequest, picture: Upload | TaskImage, width: int | None = None
+) -> HttpResponseBase:
+    """Send a picture, or its thumbnail, to a reader who may see it."""
     if not picture.storage_key:
         return _at_provider(picture)
     as_attachment = "download" in request.GET

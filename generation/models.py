@@ -197,6 +197,24 @@ class OfferedTo(models.Model):
         return f"{self.model} – {self.group}"
 
 
+class ModelAlias(models.Model):
+    """A name that other software calls a model by, `gpt-image-1` for one, and what is meant by it
+    here (generation/aliases.py). Where nothing is named, the site's default is meant."""
+
+    name = models.CharField(_("name"), primary_key=True, max_length=100)
+    draws = models.CharField(_("draws with"), max_length=100, blank=True, default="")
+    edits = models.CharField(_("edits with"), max_length=100, blank=True, default="")
+
+    class Meta:
+        db_table = "flux_model_aliases"
+        verbose_name = _("model alias")
+        verbose_name_plural = _("model aliases")
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 # ---------------------------------------------------------------- tasks
 class ImageTask(models.Model):
     """What the tasks of every source share. The three tables use the same types for these

@@ -46,14 +46,26 @@ def room(*, wanted: int) -> int:
 def take_over(connection: socket.socket, *, response: HttpResponseBase) -> socket.socket:
     """Send the head of a response and return the connection, which is now ours and does not
     block. Raises OSError when the client is gone or no descriptor is free."""
+    ours = take(connection)
+    try:
+        ours.settimeout(HEAD_SECS)
+        ours.sendall(head(response))
+        ours.settimeout(0)
+    except BaseException:
+        ours.close()
+        raise
+    return ours
+
+
+def take(connection: socket.socket) -> socket.socket:
+    """Return the connection, which is now ours and does not block. Nothing has been answered
+    yet. Raises OSError when the client is gone or no descriptor is free."""
     ours = connection.dup()
     try:
         _put_dead_socket_in_place_of(connection)
-        ours.settimeout(HEAD_SECS)
+        ours.settimeout(0)
         if ours.family in (socket.AF_INET, socket.AF_INET6):
             ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        ours.sendall(_head(response))
-        ours.settimeout(0)
     except BaseException:
         ours.close()
         raise
@@ -69,7 +81,8 @@ def _put_dead_socket_in_place_of(connection: socket.socket) -> None:
         os.dup2(dead.fileno(), connection.fileno(), inheritable=False)
 
 
-def _head(response: HttpResponseBase) -> bytes:
+def head(response: HttpResponseBase) -> bytes:
+    """Return the head of a response as it is sent over a connection that we have taken."""
     lines = [
         f"HTTP/1.1 {response.status_code} {response.reason_phrase}",
         *(f"{name}: {value}" for name, value in response.items()),

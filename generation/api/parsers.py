@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, status
@@ -34,6 +34,10 @@ class LengthRequired(exceptions.APIException):
 class PictureParser(MultiPartParser):
     """A form with one picture. A larger body is refused by its announced length, unread."""
 
+    def limit(self) -> int:
+        """Return how many bytes the body may have."""
+        return settings.MAX_UPLOAD_BYTES + receiving.ROOM_FOR_FIELDS
+
     def parse(
         self,
         stream: IO[Any],
@@ -42,12 +46,21 @@ class PictureParser(MultiPartParser):
     ) -> DataAndFiles:
         request = (parser_context or {})["request"]
         length = int(request.META.get("CONTENT_LENGTH") or 0)
-        if length > settings.MAX_UPLOAD_BYTES + receiving.ROOM_FOR_FIELDS:
+        if length > self.limit():
             raise Refused(uploads.too_large())
         try:
             return super().parse(stream, media_type, parser_context)
+        except RequestDataTooBig as error:
+            raise Refused(uploads.too_large()) from error
         except (exceptions.ParseError, SuspiciousOperation, UnicodeError) as error:
             # Broken, or with too many parts, or with text where there is room for a picture.
             raise exceptions.ParseError(
                 _("The form is damaged. Send one picture as multipart/form-data.")
             ) from error
+
+
+class PicturesParser(PictureParser):
+    """A form with as many pictures as a model may take."""
+
+    def limit(self) -> int:
+        return int(settings.MAX_FORM_BYTES)

@@ -114,7 +114,7 @@ def _key_conflict() -> Conflict:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Turn what the lifecycle may refuse into the replies of the API."""
     try:
         yield
@@ -130,7 +130,8 @@ def _refusals() -> Iterator[None]:
         raise TooOften(error) from error
 
 
-def _read_key(request: Request) -> str:
+def read_key(request: Request) -> str:
+    """Return the Idempotency-Key of a request, "" without one. Raises ValidationError."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > MAX_KEY_LENGTH or not key.isprintable():
         raise exceptions.ValidationError(
@@ -184,9 +185,9 @@ class _CreateView(APIView):
     throttle_classes = []
 
     def _create(self, request: Request) -> Response:
-        key = _read_key(request)
+        key = read_key(request)
         order = _read_order(request, with_images=self.with_images)
-        with _refusals():
+        with refusals():
             task = intake.place(
                 user=request.user, order=order, idempotency_key=key, now=timezone.now()
             )
@@ -359,9 +360,9 @@ class RetryView(APIView):
         task = own_task(request, task_id)
         if not task.is_finished:
             raise Conflict(_("The task has not ended yet."), "not_ended")
-        with _refusals():
+        with refusals():
             again = lifecycle.retry(
-                task=task, idempotency_key=_read_key(request), now=timezone.now()
+                task=task, idempotency_key=read_key(request), now=timezone.now()
             )
         polling.kick_on_commit()
         return Response(serializers.represent(again), status=status.HTTP_202_ACCEPTED)
@@ -383,7 +384,7 @@ class RecoverView(APIView):
     def post(self, request: Request, task_id: str) -> Response:
         """Ask for a result that came too late. It is charged if and when it is delivered."""
         task = own_task(request, task_id)
-        with _refusals():
+        with refusals():
             asked = lifecycle.recover(task=task, now=timezone.now())
         if not asked:
             raise Conflict(_("There is no late result to ask for."), "not_recoverable")
