@@ -150,18 +150,29 @@ class Room:
         """Tell whether one more caller can wait."""
         most = streams.room(wanted=settings.OPENAI_WAITING)
         with self._lock:
-            is_full = sum(self._held.values()) >= most
+            is_full = self.callers >= most
             return not is_full and self._held.get(user_id, 0) < MAX_PER_MEMBER
 
     def add(self, caller: Caller) -> None:
         """Take a caller over."""
+        self.expect(caller)
         with self._lock:
-            self._held[caller.user_id] = self._held.get(caller.user_id, 0) + 1
-            self._arrivals.append(caller)
             is_running = self.thread is not None and self.thread.is_alive()
             if not is_running and not self._stopped:
                 self.thread = threading.Thread(target=self._run, name="v1", daemon=True)
                 self.thread.start()
+
+    def expect(self, caller: Caller) -> None:
+        """Take a caller in at the next turn, whoever makes it."""
+        with self._lock:
+            self._held[caller.user_id] = self._held.get(caller.user_id, 0) + 1
+            self._arrivals.append(caller)
+
+    @property
+    def callers(self) -> int:
+        """How many wait, or are being answered."""
+        with self._lock:
+            return sum(self._held.values())
 
     def stop(self) -> None:
         """Hang up on all, for good."""
@@ -173,11 +184,11 @@ class Room:
     def _run(self) -> None:
         try:
             while not self._may_rest():
-                self._turn()
+                self.turn()
         except Exception:
             logger.exception("v1: the waiting room broke; it starts anew with the next caller")
             with self._lock:
-                self._close()
+                self.close()
                 self.thread = None
         finally:
             connections.close_all()
@@ -186,11 +197,11 @@ class Room:
         with self._lock:
             if not self._stopped and (self._callers or self._arrivals):
                 return False
-            self._close()
+            self.close()
             self.thread = None
             return True
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Hang up on all. Clients ask again, and find their task."""
         self._take_in()
         for caller in list(self._callers):
@@ -202,7 +213,7 @@ class Room:
             self._packers.shutdown(wait=False, cancel_futures=True)
             self._packers = None
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
         """Take in who came, look if it is time, and serve who can be served."""
         self._take_in()
         now = time.monotonic()
@@ -234,6 +245,8 @@ class Room:
         if self._selector is not None:
             self._selector.unregister(caller.channel)
         caller.hang_up()
+        if caller.packing is not None:
+            caller.packing.add_done_callback(_throw_away)
         self._callers.discard(caller)
         with self._lock:
             self._held[caller.user_id] -= 1
@@ -279,6 +292,12 @@ class Room:
             return
         assert self._selector is not None  # noqa: S101 - made by `_take_in`
         self._selector.modify(caller.channel, selectors.EVENT_READ | selectors.EVENT_WRITE, caller)
+
+
+def _throw_away(packing: Future[Packed]) -> None:
+    """Let go of an answer that nobody waits for any more."""
+    if not packing.cancelled() and packing.exception() is None:
+        packing.result().body.close()
 
 
 #: The one of this process. Its thread starts with the first caller.
