@@ -22,6 +22,7 @@ DOCUMENTS = [
         "docs/configuration.md",
         "docs/administration.md",
         "docs/api.md",
+        "docs/openai.md",
         "docs/operations.md",
         "docs/reports.md",
     )

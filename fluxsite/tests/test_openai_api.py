@@ -16,15 +16,19 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import StreamingHttpResponse
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 from PIL import Image
 
 from fluxsite.models import ApiToken
+from fluxsite.tests.security.conftest import one_connection
+from fluxsite.wsgi import application
 from generation import aliases, catalogue
 from generation.models import FluxTask, ModelAlias, OfferedModel, TaskImage, Upload
 from generation.openai_api import answers, errors, orders, waiting
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, image_bytes
+
+__all__ = ["one_connection"]
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
@@ -239,6 +243,88 @@ def test_a_file_that_is_no_picture_is_refused(caller):
     answer = caller.client.post(EDIT, form, headers=caller.head)
 
     assert error(answer) == (400, "unsupported_format", "image")
+
+
+class Body:
+    """A body in pieces, as the web server hands it on."""
+
+    def __init__(self, *pieces):
+        self.rest = io.BytesIO(b"".join(pieces))
+        self.given = 0
+
+    def read(self, size):
+        piece = self.rest.read(size)
+        self.given += len(piece)
+        return piece
+
+    def readline(self, size):
+        return self.rest.readline(size)
+
+
+def call(path, body, **environ):
+    """Call the site as a web server does that has a body in chunks, and return its status."""
+    statuses = []
+    environ = {
+        **RequestFactory().post(path).environ,
+        "CONTENT_LENGTH": "",
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "wsgi.input": body,
+        "wsgi.input_terminated": True,
+        **environ,
+    }
+    answer = application(environ, lambda status, _headers: statuses.append(status))
+    b"".join(answer)
+    # Not close(), which would end the connection of the test to its database as well.
+    for close in answer._resource_closers:
+        close()
+    return int(statuses[0].split()[0])
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+FORM = {"CONTENT_TYPE": "multipart/form-data; boundary=b"}
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_a_body_in_chunks_is_read_to_its_end(caller):
+    text = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na cat\r\n'
+    body = Body(text, PART, image_bytes(), b"\r\n--b--\r\n")
+
+    status = call(EDIT, body, **FORM, HTTP_AUTHORIZATION=caller.head["Authorization"])
+
+    assert (status, FluxTask.objects.get().prompt) == (504, "a cat")
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_a_body_in_chunks_that_goes_on_is_cut_off(caller, settings):
+    settings.MAX_FORM_BYTES = 1_000_000
+    body = Body(PART, b"x" * 3_000_000)
+
+    status = call(EDIT, body, **FORM, HTTP_AUTHORIZATION=caller.head["Authorization"])
+
+    assert (status, body.given <= 1_000_000) == (413, True)
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_a_body_in_chunks_of_a_stranger_is_not_read(db):
+    body = Body(PART, b"x" * 100_000)
+
+    assert call(EDIT, body, **FORM, HTTP_AUTHORIZATION="Bearer fx_wrong") == 401
+    assert body.given == 0
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_where_the_end_is_not_marked_a_body_in_chunks_is_left_alone(caller):
+    body = Body(PART, b"x")
+
+    status = call(
+        EDIT,
+        body,
+        **FORM,
+        HTTP_AUTHORIZATION=caller.head["Authorization"],
+        **{"wsgi.input_terminated": False},
+    )
+
+    assert (status, body.given) == (400, 0)
 
 
 # ---------------------------------------------------------------- once and no more
