@@ -324,6 +324,7 @@ class ModelAliasAdmin(admin.ModelAdmin):
     form = ModelAliasForm
     list_display = ["name", "draws", "edits"]
     list_editable = ["draws", "edits"]
+    fields = ["name", "draws", "edits"]
     show_full_result_count = False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:

@@ -74,7 +74,7 @@ def list_new() -> None:
 def choices(*, with_pictures: bool) -> list[tuple[str, str]]:
     """Return what an alias may stand for, for a form: every model that does it with words."""
     fitting = [
-        (model.id, f"{model.name} · {model.id}")
+        (model.id, model.name)
         for model in catalogue.MODELS
         if any(each.has_prompt and each.takes(int(with_pictures)) for each in model.endpoints)
     ]

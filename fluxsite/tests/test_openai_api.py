@@ -15,15 +15,18 @@ import time_machine
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.http import StreamingHttpResponse
 from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from PIL import Image
 
+from credits import ledger
 from fluxsite.models import ApiToken
 from fluxsite.tests.security.conftest import one_connection
 from fluxsite.wsgi import application
-from generation import aliases, catalogue
+from generation import aliases, catalogue, intake
 from generation.models import FluxTask, ModelAlias, OfferedModel, TaskImage, Upload
 from generation.openai_api import answers, errors, orders, waiting
 from generation.tests.factories import FluxTaskFactory, TaskImageFactory, image_bytes
@@ -358,6 +361,17 @@ def test_another_token_finds_nothing(caller, alice, bob):
     assert FluxTask.objects.count() == 3
 
 
+def test_the_first_is_looked_for_among_the_members_own_tasks(caller, alice):
+    order = intake.Order(model_id="m", prompt="p", addresses=[], parameters={})
+    with CaptureQueriesContext(connection) as asked:
+        intake.find_recent(user=alice, order=order, caller="v1 1", since=timezone.now())
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {asked[0]['sql']}")
+            plan = " ".join(row[3] for row in cursor.fetchall())
+        assert "idx_flux_tasks_user_id (user_id=? AND created_at>?)" in plan
+
+
 def test_after_ten_minutes_nothing_is_found(caller):
     with time_machine.travel(timezone.now() - timedelta(minutes=11), tick=False):
         caller.draw()
@@ -489,6 +503,21 @@ def test_an_error_travels_in_the_status_line_where_it_can():
     assert errors.reason("Need 10\r\ncredits") == "Need 10 credits"
     assert errors.reason("需要 10 点") == ""
     assert len(errors.reason("x" * 1000)) == 200
+
+
+def test_a_shortfall_is_told_in_the_callers_language_and_in_english_where_nothing_else_travels(
+    caller, alice
+):
+    ledger.adjust(user=alice, amount=-495, reference="poor", reason="", actor="test")
+    caller.head["Accept-Language"] = "zh-hans"
+
+    answer = caller.draw()
+
+    assert (answer.status_code, answer.reason_phrase) == (
+        402,
+        "This needs 10 credits and you have 5.",
+    )
+    assert "积分" in answer.json()["error"]["message"]
 
 
 def test_an_address_there_is_not_is_told_in_openais_words(client):
