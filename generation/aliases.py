@@ -39,7 +39,7 @@ def model_for(*, name: str, images: int, channel: Channel, user: Any) -> catalog
     """
     meant = name
     if name and catalogue.find_model(name) is None:
-        alias = ModelAlias.objects.filter(pk=name).first()
+        alias = ModelAlias.objects.filter(pk=name).first() if catalogue.is_storable(name) else None
         if alias is None and name not in KNOWN:
             raise UnknownName(name)
         meant = (alias.edits if images else alias.draws) if alias else ""

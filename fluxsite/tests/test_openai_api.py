@@ -159,6 +159,23 @@ def test_an_order_is_known_by_what_was_asked_alone():
         assert [problem.field for problem in refusal.value.problems] == list(wrong)
 
 
+@pytest.mark.parametrize("field", ["model", "prompt", "n", "size", "seed", "stream", "mask"])
+@pytest.mark.parametrize(
+    "value", ["a\0b", "a\ud800b", {"a": {"b": 1}}, [[1]], 2**70, 1e300, "x" * 20_000], ids=repr
+)
+def test_whatever_comes_in_a_field_is_an_error_of_the_caller(caller, field, value):
+    answer = caller.draw(**{field: value})
+
+    assert answer.status_code in (400, 404)
+    assert answer.json()["error"]["param"] == field
+    assert not FluxTask.objects.exists()
+
+
+def test_a_name_that_is_no_text_finds_no_model(caller):
+    for name in ("a%00b", "%FF%FE", "a" * 4000, "../models"):
+        assert caller.client.get(f"/v1/models/{name}", headers=caller.head).status_code == 404
+
+
 # ---------------------------------------------------------------- names of models
 def test_openais_names_mean_the_sites_defaults(caller):
     for name in aliases.KNOWN:
