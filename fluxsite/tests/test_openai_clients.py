@@ -284,6 +284,7 @@ def test_a_client_that_asks_again_finds_the_task_of_the_first_time(door, countin
 
 
 def test_twenty_callers_wait_and_two_threads_answer_everybody_else(door):
+    """It takes some seconds, because in the end twenty pictures are drawn."""
     client = door.client(max_retries=0)
 
     def ask(number: int) -> object:
