@@ -418,12 +418,12 @@ def pages(heavy: User, staff: User) -> dict[str, Any]:
 
 def bare_pages(heavy: User, staff: User) -> dict[str, Any]:
     """Return the same for the one table, which no function of ours knows."""
-    functions = view.FIRST_PAGES.copy()
-    view.FIRST_PAGES.clear()
+    functions = view.PAGES.copy()
+    view.PAGES.clear()
     try:
         asked = pages(heavy, staff)
     finally:
-        view.FIRST_PAGES.update(functions)
+        view.PAGES.update(functions)
     # Staff look into another view, of which the table has the same rows.
     views = re.compile("|".join(view.FILTERS))
     return {

@@ -19,7 +19,7 @@ from django.db import connections, router
 
 from fluxsite import paging
 from history.models import HistoryEntry, ViewRow
-from history.view import FIRST_PAGES, NAME
+from history.view import PAGES
 
 _COLUMNS = "source, id, user_id, model, prompt, image_url, status, created_at, is_favourite"
 _CREATED_AT = HistoryEntry._meta.get_field("created_at").cached_col
@@ -76,8 +76,9 @@ class Rows:
 
     def newest(self, *, limit: int, after: int = 0) -> list[Row]:
         """Fetch the newest ones, after so many others."""
-        if not after and (function := self._first_page()):
-            return self._fetch(f"{function}(%s, %s)", (*self.params, limit))
+        if not after and (function := self._function()):
+            places = ", ".join(["%s"] * (len(self.params) + 1))
+            return self._fetch(f"{function}({places})", (*self.params, limit))
         offset = f" OFFSET {after:d}" if after else ""
         return self.fetch(f" ORDER BY created_at DESC, id DESC LIMIT {limit:d}{offset}")
 
@@ -101,11 +102,10 @@ class Rows:
         where = f" WHERE {' AND '.join(self.conditions)}" if self.conditions else ""
         return self._fetch(f"{self.view._meta.db_table}{where}{order}", self.params)
 
-    def _first_page(self) -> str | None:
+    def _function(self) -> str | None:
         """Return the function that answers this with a plan it keeps, where there is one."""
-        is_kept = self.view._meta.db_table == NAME and self.end is None
-        if is_kept and connections[self.using].vendor == "postgresql":
-            return FIRST_PAGES.get(self.conditions)
+        if self.end is None and connections[self.using].vendor == "postgresql":
+            return PAGES.get((self.view._meta.db_table, self.conditions))
         return None
 
     def _fetch(self, source: str, values: Sequence[Any]) -> list[Row]:

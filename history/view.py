@@ -2,7 +2,7 @@
 
 Beside it lie `unified_image_failures`, the same of what failed or was cancelled, and
 `unified_image_tasks`, of all that is not in the trash, and on PostgreSQL the functions of
-`FIRST_PAGES`. A view that lies there while its tables are migrated is broken by them, differently
+`PAGES`. A view that lies there while its tables are migrated is broken by them, differently
 on each database (docs/adr/0002). So no migration makes it. Its SQL is compiled from the querysets
 of the sources, in the dialect of the database and in the shape that lets the database merge
 the tables from their indexes instead of sorting everything a member ever made
@@ -12,7 +12,7 @@ the tables from their indexes instead of sorting everything a member ever made
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.apps import apps as current_apps
@@ -38,14 +38,22 @@ FILTERS = {
     " AND entry_trashed_at IS NULL",
     TASKS: "entry_trashed_at IS NULL",
 }
-#: What most pages of the history ask, by the conditions of their rows (history/rows.py): the newest
-#: of a member, and of these the favourites. PostgreSQL plans such a statement for twice as long as
-#: it takes to carry it out, so there these are functions of the member and of how many are wanted,
-#: which keep their plan. They do so behind any pooler, unlike prepared statements.
-FIRST_PAGES = {
-    ("user_id = %s",): "history_first",
-    ("is_favourite", "user_id = %s"): "history_first_favourites",
+#: What most pages of the history ask, by the view and the conditions of their rows
+#: (history/rows.py): the newest of a member, of the favourites and, for staff, of everybody, and
+#: those after. PostgreSQL plans such a statement for twice as long as it takes to carry it out, so
+#: there these are functions of its parameters and of how many rows are wanted, which keep their
+#: plan. They do so behind any pooler, unlike prepared statements.
+_BELOW = "(created_at, id) < (%s, %s)"
+_FINISHED = ("status = 'SUCCESS'", "NOT (image_url = '')")
+PAGES = {
+    (NAME, ("user_id = %s",)): "history_page",
+    (NAME, ("user_id = %s", _BELOW)): "history_page_below",
+    (NAME, ("is_favourite", "user_id = %s")): "history_page_of_favourites",
+    (NAME, ("is_favourite", "user_id = %s", _BELOW)): "history_page_of_favourites_below",
+    (TASKS, _FINISHED): "history_page_of_everybody",
+    (TASKS, (*_FINISHED, _BELOW)): "history_page_of_everybody_below",
 }
+_TYPES = {"user_id = %s": ["bigint"], _BELOW: ["timestamptz", "text"]}
 
 
 # ---------------------------------------------------------------- around every migration
@@ -69,7 +77,7 @@ def after_migrate(*, using: str, apps: Apps = current_apps, **kwargs: Any) -> No
         logger.info("The tables are older than the code: %s waits for them.", NAME)
         return
     if connections[using].vendor == "postgresql":
-        definitions += [_first_page(name, conditions) for conditions, name in FIRST_PAGES.items()]
+        definitions += [_page(*asked, name) for asked, name in PAGES.items()]
     replace(definitions, using=using)
 
 
@@ -87,8 +95,8 @@ def drop(*, using: str) -> None:
     connection = connections[using]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            for name in FIRST_PAGES.values():
-                cursor.execute(f"DROP FUNCTION IF EXISTS {name}(bigint, integer)")
+            for name in PAGES.values():
+                cursor.execute(f"DROP FUNCTION IF EXISTS {name}")
         for name in FILTERS:
             cursor.execute(f"DROP VIEW IF EXISTS {connection.ops.quote_name(name)}")
 
@@ -125,13 +133,14 @@ def definition(name: str, *, using: str, registry: Apps) -> str:
     )
 
 
-def _first_page(name: str, conditions: Iterable[str]) -> str:
-    where = " AND ".join(conditions) % "member"
+def _page(view: str, conditions: Sequence[str], name: str) -> str:
+    types = [each for condition in conditions for each in _TYPES.get(condition, [])]
+    where = " AND ".join(conditions) % tuple(f"${at}" for at, _type in enumerate(types, start=1))
     return (
-        f"CREATE FUNCTION {name}(member bigint, wanted integer) RETURNS SETOF {NAME} "  # noqa: S608
+        f"CREATE FUNCTION {name}({', '.join([*types, 'integer'])}) RETURNS SETOF {view} "  # noqa: S608
         "LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$ BEGIN "
-        f"RETURN QUERY SELECT * FROM {NAME} WHERE {where} "
-        "ORDER BY created_at DESC, id DESC LIMIT wanted; END $$"
+        f"RETURN QUERY SELECT * FROM {view} WHERE {where} "
+        f"ORDER BY created_at DESC, id DESC LIMIT ${len(types) + 1}; END $$"
     )
 
 

@@ -87,15 +87,17 @@ def plans_of(user, asked=None, look=filters.page_of, **chosen):
 
 def explained(cursor, sql, params):
     explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-    if function := re.search(r" FROM (history_first\w*)\(", sql):
+    if function := re.search(r" FROM (history_page\w*)\(", sql):
         # The plan it keeps is for any member and any number of rows.
-        cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = %s", [function[1]])
-        [(source,)] = cursor.fetchall()
+        cursor.execute(
+            "SELECT prosrc, pg_get_function_arguments(oid) FROM pg_proc WHERE proname = %s",
+            [function[1]],
+        )
+        [(source, types)] = cursor.fetchall()
         body = re.search(r"RETURN QUERY (.*);", source)[1]
-        body = re.sub(r"\bwanted\b", "$2", re.sub(r"\bmember\b", "$1", body))
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        cursor.execute(f"PREPARE looked_at (bigint, integer) AS {body}")
-        sql, explain = "EXECUTE looked_at (%s, %s)", "EXPLAIN"
+        cursor.execute(f"PREPARE looked_at ({types}) AS {body}")
+        sql = f"EXECUTE looked_at ({', '.join(['%s'] * len(params))})"
     cursor.execute(f"{explain} {sql}", params)
     plan = "\n".join(str(line[-1]) for line in cursor.fetchall())
     if function:
