@@ -23,6 +23,7 @@ DOCUMENTS = [
         "docs/administration.md",
         "docs/api.md",
         "docs/openai.md",
+        "docs/backup.md",
         "docs/operations.md",
         "docs/reports.md",
     )
