@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -42,12 +43,12 @@ def free_port() -> int:
 
 
 class Site:
-    """A site run by `manage.py start` in a directory of its own."""
+    """A site run by `manage.py start` in a directory of its own, or a part of one."""
 
-    def __init__(self, data_dir: Path, **env: str) -> None:
+    def __init__(self, data_dir: Path, *, only: str = "", **env: str) -> None:
         self.port = int(env.pop("PORT", 0)) or free_port()
-        self.out = data_dir / "out.txt"
-        self.err = data_dir / "err.txt"
+        self.out = data_dir / f"out{only}.txt"
+        self.err = data_dir / f"err{only}.txt"
         # Nothing of the test's own settings or of a developer's site may reach it.
         self.env = {
             "PATH": os.environ["PATH"],
@@ -60,7 +61,7 @@ class Site:
         }
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "start"],
+                [sys.executable, "manage.py", "start", *(["--only", only] if only else [])],
                 env=self.env,
                 cwd=ROOT,
                 stdout=out,
@@ -298,6 +299,37 @@ def test_a_site_with_a_key_starts_without_the_sandbox(tmp_path):
     with running(tmp_path, FAL_KEY="id:secret") as site:
         assert "with fal" in site.banner()
         assert site.leader("sandbox_fal") is None
+
+
+def test_web_and_workers_run_apart_on_one_database(tmp_path, sandbox):
+    env = {"FAL_KEY": "key:secret", "FAL_BASE_URL": sandbox.url}
+    # Both at once, on a database that neither of them has prepared yet.
+    parts = [Site(tmp_path, only=only, **env) for only in ("web", "workers")]
+    web, workers = parts
+    try:
+        wait_for(web.is_healthy)
+        wait_for(lambda: workers.leader("qcluster"))
+        assert (web.leader("qcluster"), workers.leader("gunicorn")) == (None, None)
+        assert "ready at" in web.banner()
+        assert "The workers of Fluxsite run" in workers.banner()
+        token = web.manage("create_token", "admin").split()[-1]
+        task = api(web.port, token, "POST", "text-to-image", {"prompt": "drawn by another part"})
+        wait_for(lambda: api(web.port, token, "GET", f"task/{task['id']}")["status"] == "SUCCESS")
+        # A part that runs already on these data is not started again.
+        again = Site(tmp_path, only="workers", **env)
+        assert again.process.wait(PATIENCE_SECS) == 1
+        assert "already runs" in again.err.read_text()
+    finally:
+        ends = [part.end() for part in parts]
+    assert ends == [0, 0]
+
+
+def api(port: int, token: str, method: str, path: str, body: object = None) -> dict[str, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECS)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    connection.request(method, f"/api/flux/{path}", json.dumps(body) if body else None, headers)
+    with contextlib.closing(connection):
+        return json.load(connection.getresponse())
 
 
 def test_a_cluster_that_hangs_is_replaced_and_its_work_done(tmp_path):

@@ -3,6 +3,9 @@
 Prepares the database and the first administrator, then has the supervisor keep three programs
 running: the web server, the workers and, while no fal key is set, the sandbox. All of it
 happens in this one Django process, because importing Django is most of what a start costs.
+
+`--only web` and `--only workers` are for a site on several machines: the same preparation, the same
+supervision, of one of the programs (deploy/README.md).
 """
 
 from __future__ import annotations
@@ -19,15 +22,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
-from django.db import Error, connections
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error, connection, connections
 
 from fluxsite import checks, env
 from fluxsite.supervisor import REAPER_GRACE_SECS, Program, Supervisor
@@ -43,6 +46,7 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 8, minimum=1)
 ADMIN_PASSWORD = env.text("ADMIN_PASSWORD")
 
+PARTS = ("web", "workers")
 ADMIN_NAME = "admin"
 KEY_CHECK_SECS = 3.0
 WATCHDOG_SECS = 2.0
@@ -51,6 +55,8 @@ CLUSTER_WARM_UP_SECS = 10.0
 WEB_HEAD_START_SECS = 3.0
 SLOW_START_SECS = 30.0
 MOST_FILES = 65_536
+#: Of PostgreSQL's advisory locks, the one of whoever prepares the database.
+PREPARING = 0x666C7578
 
 
 class Command(BaseCommand):
@@ -59,42 +65,61 @@ class Command(BaseCommand):
     # a site that could not keep its pictures.
     requires_system_checks = [checks.TAG]
 
-    def handle(self, **_options: object) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--only",
+            choices=PARTS,
+            help="run this part alone; others run elsewhere on the same database",
+        )
+
+    def handle(self, **options: Any) -> None:
         # The database holds sessions and prompts: nobody else on the machine reads along.
         os.umask(0o077)
         _open_as_many_files_as_allowed()
         try:
-            self._run()
+            self._run(options["only"])
         except KeyboardInterrupt:  # before the supervisor takes the signals over
             sys.exit(128 + signal.SIGINT)
 
-    def _run(self) -> None:
+    def _run(self, only: str | None) -> None:
         # Without it a database host that swallows packets would hold us for two minutes.
         os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
-        with _lock(settings.DATA_DIR / "start.lock") as lock, _listen(HOST, PORT) as listener:
+        name = f"start-{only}.lock" if only else "start.lock"
+        with _lock(settings.DATA_DIR / name) as lock, _listening(only) as listener:
             try:
-                call_command("migrate", verbosity=0, interactive=False)
-                password = _make_first_administrator()
-                channel.apply_environment()
+                with _alone():
+                    call_command("migrate", verbosity=0, interactive=False)
+                    password = _make_first_administrator()
+                    channel.apply_environment()
                 has_key = channel.has_key()
             except Error as error:
                 msg = f"The database cannot be used: {error}"
                 raise CommandError(msg) from error
             finally:
                 connections.close_all()
-            site = Site(listener, lock=lock, has_key=has_key)
+            parts = {only} if only else {*PARTS, "sandbox"}
+            site = Site(listener, lock=lock, has_key=has_key, parts=parts)
             site.greet = lambda: self._greet(password, has_key=site.has_key)
+            if listener is None:
+                self._greet_workers(password)
             site.supervisor.run()
-            if not site.greeted and password:
+            if listener and not site.greeted and password:
                 self._tell_password(password)
         self.stdout.write("Stopped.")
 
     def _greet(self, password: str | None, *, has_key: bool) -> None:
-        drawing = "with fal" if has_key else "with the sandbox, until you set a fal key in /admin/"
         self.stdout.write(f"\n  Fluxsite is ready at {_url()}\n")
         if password is not None:
             self._tell_password(password)
-        self.stdout.write(f"  Draws     {drawing}\n  To stop   press Ctrl+C\n")
+        self.stdout.write(f"  Draws     {_drawing(has_key=has_key)}\n")
+        self.stdout.write("  To stop   press Ctrl+C\n")
+        self.stdout.flush()
+
+    def _greet_workers(self, password: str | None) -> None:
+        self.stdout.write("\n  The workers of Fluxsite run.\n")
+        if password is not None:
+            self._tell_password(password)
+        self.stdout.write("  To stop   press Ctrl+C\n")
         self.stdout.flush()
 
     def _tell_password(self, password: str) -> None:
@@ -105,7 +130,14 @@ class Command(BaseCommand):
 class Site:
     """The programs of a site, and what `start` looks after while they run."""
 
-    def __init__(self, listener: socket.socket, *, lock: int, has_key: bool) -> None:
+    def __init__(
+        self,
+        listener: socket.socket | None,
+        *,
+        lock: int,
+        has_key: bool,
+        parts: Collection[str],
+    ) -> None:
         self.has_key = has_key
         self.greeted = False
         self.working = False
@@ -114,38 +146,25 @@ class Site:
         self._work_at = time.monotonic() + WEB_HEAD_START_SECS
         self._complain_at = time.monotonic() + SLOW_START_SECS
         self._stuck_before = False
-        sandbox_port = _free_port()
-        # Our own questions about the channel must count the sandbox in, as the programs' do.
-        settings.SANDBOX_URL = f"http://127.0.0.1:{sandbox_port}"
-        manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-        web = [
-            *(sys.executable, "-m", "gunicorn", "fluxsite.wsgi"),
-            # The socket is ours and outlives any web server: while one restarts, visitors
-            # wait a moment instead of being turned away.
-            *("--bind", f"fd://{listener.fileno()}"),
-            *("--worker-class", "gthread", "--preload", "--no-control-socket"),
-            *("--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS)),
-            *("--timeout", "60", "--graceful-timeout", "5", "--keep-alive", "15"),
-            *("--log-level", "warning", "--logger-class", "fluxsite.gunicorn_logs.Logger"),
-        ]
+        programs = [Program("workers", [*MANAGE, "qcluster"], wanted=False)]
+        if listener:
+            programs.append(_web(listener))
+        if "sandbox" in parts:
+            programs.append(_sandbox())
         self.supervisor = Supervisor(
-            [
-                Program("web", web, inherited=(listener.fileno(),)),
-                Program("workers", [*manage, "qcluster"], wanted=False),
-                Program(
-                    "sandbox",
-                    [*manage, "sandbox_fal", "--verbosity", "0", "--port", str(sandbox_port)],
-                    wanted=False,
-                ),
-            ],
+            [program for program in programs if program.name in parts],
             env=_environment(),
             cwd=str(settings.BASE_DIR),
             lock=lock,
         )
-        self.supervisor.every(0.1, self._greet_when_ready)
-        self.supervisor.every(0.1, self._work_when_ready)
-        self.supervisor.every(KEY_CHECK_SECS, self._follow_key)
-        self.supervisor.every(WATCHDOG_SECS, self._watch_cluster)
+        self._parts = parts
+        if listener:
+            self.supervisor.every(0.1, self._greet_when_ready)
+        if "workers" in parts:
+            self.supervisor.every(0.1, self._work_when_ready)
+            self.supervisor.every(WATCHDOG_SECS, self._watch_cluster)
+        if "sandbox" in parts:
+            self.supervisor.every(KEY_CHECK_SECS, self._follow_key)
 
     def _greet_when_ready(self) -> None:
         now = time.monotonic()
@@ -166,11 +185,12 @@ class Site:
 
     def _work_when_ready(self) -> None:
         """Start the rest once there is a page to see; all at once, each waits for the others."""
-        if self.greeted or time.monotonic() > self._work_at:
+        if self.greeted or "web" not in self._parts or time.monotonic() > self._work_at:
             self.working = True
             self.supervisor.drop(self._work_when_ready)
             self.supervisor.want("workers", wanted=True)
-            self.supervisor.want("sandbox", wanted=not self.has_key)
+            if "sandbox" in self._parts:
+                self.supervisor.want("sandbox", wanted=not self.has_key)
 
     def _follow_key(self) -> None:
         """Run the sandbox exactly while there is no fal key."""
@@ -194,6 +214,58 @@ class Site:
                 logger.error("the workers hang; replacing them")
                 self.supervisor.restart("workers")
             self._stuck_before = stuck
+
+
+# ---------------------------------------------------------------- the programs
+MANAGE = (sys.executable, str(settings.BASE_DIR / "manage.py"))
+
+
+def _web(listener: socket.socket) -> Program:
+    command = [
+        *(sys.executable, "-m", "gunicorn", "fluxsite.wsgi"),
+        # The socket is ours and outlives any web server: while one restarts, visitors
+        # wait a moment instead of being turned away.
+        *("--bind", f"fd://{listener.fileno()}"),
+        *("--worker-class", "gthread", "--preload", "--no-control-socket"),
+        *("--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS)),
+        *("--timeout", "60", "--graceful-timeout", "5", "--keep-alive", "15"),
+        *("--log-level", "warning", "--logger-class", "fluxsite.gunicorn_logs.Logger"),
+    ]
+    return Program("web", command, inherited=(listener.fileno(),))
+
+
+def _sandbox() -> Program:
+    port = _free_port()
+    # Our own questions about the channel must count the sandbox in, as the programs' do.
+    settings.SANDBOX_URL = f"http://127.0.0.1:{port}"
+    command = [*MANAGE, "sandbox_fal", "--verbosity", "0", "--port", str(port)]
+    return Program("sandbox", command, wanted=False)
+
+
+def _drawing(*, has_key: bool) -> str:
+    if has_key:
+        return "with fal"
+    if settings.SANDBOX_URL:
+        return "with the sandbox, until you set a fal key in /admin/"
+    return "nothing, until you set a fal key in /admin/"
+
+
+# ---------------------------------------------------------------- preparing
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Prepare the database one after the other, in however many parts and on however many
+    machines we are started."""
+    with (settings.DATA_DIR / "prepare.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if connection.vendor != "postgresql":
+            yield
+            return
+        # Ends with the connection, if nothing else ends it.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [PREPARING])
+        yield
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [PREPARING])
 
 
 @contextlib.contextmanager
@@ -242,6 +314,15 @@ def _is_alive(pid: str) -> bool:
     except PermissionError:
         pass
     return True
+
+
+@contextlib.contextmanager
+def _listening(only: str | None) -> Iterator[socket.socket | None]:
+    if only == "workers":
+        yield None
+        return
+    with _listen(HOST, PORT) as listener:
+        yield listener
 
 
 @contextlib.contextmanager
