@@ -21,6 +21,7 @@ DOCUMENTS = [
         "CONTRIBUTING.md",
         "docs/configuration.md",
         "docs/administration.md",
+        "deploy/README.md",
         "docs/api.md",
         "docs/openai.md",
         "docs/backup.md",
