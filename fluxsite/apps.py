@@ -19,11 +19,18 @@ class FluxsiteConfig(AppConfig):
 
         from credits import audit
         from fluxsite.audit_log import signals
-        from fluxsite.checks import TAG, check_deployment, check_keys, check_storage
+        from fluxsite.checks import (
+            TAG,
+            check_contradictions,
+            check_deployment,
+            check_keys,
+            check_storage,
+        )
         from fluxsite.operations import incidents
 
         checks.register(check_storage, TAG)
         checks.register(check_keys, TAG)
+        checks.register(check_contradictions, TAG)
         checks.register(check_deployment, checks.Tags.security, deploy=True)
         audit.checked.connect(incidents.hear_of_ledger)
         signals.connect()

@@ -1,5 +1,5 @@
-"""Mistakes in the settings of the picture storage, told before the first picture is lost; and
-in the keys that secrets are encrypted with.
+"""Mistakes in the settings of the picture storage, told before the first picture is lost; in
+the keys that secrets are encrypted with; and variables that do not go together.
 
 The SDK notices some of them, with the first call and in words of its own; others make
 addresses that nobody can open. `./run` asks for these checks before it starts anything, and
@@ -11,10 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core import checks
+from django.http.request import validate_host
 
 #: What `start` asks for.
 TAG = "storage"
@@ -48,6 +50,43 @@ def check_keys(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_contradictions(**_: Any) -> list[checks.CheckMessage]:
+    """Return which variables do not go together, and what to set."""
+    return [
+        checks.Warning(message, hint=hint, id=f"fluxsite.W{number:03}")
+        for number, message, hint in _contradictions()
+    ]
+
+
+def _contradictions() -> Iterator[tuple[int, str, str]]:
+    if settings.SECURE_SSL_REDIRECT and not settings.SECURE_PROXY_SSL_HEADER:
+        yield (
+            20,
+            "HTTPS is 1, but who says that a visitor came by it? The site redirects for ever.",
+            "Set BEHIND_PROXY to 1, and let the proxy set X-Forwarded-Proto.",
+        )
+    host = urlsplit(settings.PUBLIC_URL).hostname
+    # DEBUG lets in names of this machine without any being named.
+    if host and settings.ALLOWED_HOSTS and not validate_host(host, settings.ALLOWED_HOSTS):
+        yield (
+            22,
+            f"PUBLIC_URL leads to {host}, which the site does not answer to.",
+            f"Add {host} to ALLOWED_HOSTS, or mend PUBLIC_URL.",
+        )
+    if settings.STORAGE == "cos" and settings.MEDIA_X_ACCEL:
+        yield (
+            23,
+            "MEDIA_X_ACCEL is set, but pictures are in a bucket: no proxy has them.",
+            "Do not set MEDIA_X_ACCEL, or set STORAGE to local.",
+        )
+    if settings.STORAGE != "cos" and settings.MEDIA_PROXY:
+        yield (
+            24,
+            "MEDIA_PROXY is 1, but pictures are on this disk: they pass through the site anyway.",
+            "Do not set MEDIA_PROXY, or set STORAGE to cos.",
+        )
+
+
 def check_deployment(**_: Any) -> list[checks.CheckMessage]:
     """Return what a site that the world reaches should not leave as it is (check --deploy)."""
     found: list[checks.CheckMessage] = []
@@ -57,14 +96,6 @@ def check_deployment(**_: Any) -> list[checks.CheckMessage]:
                 "ALLOWED_HOSTS is *: links can be made that lead to a host of somebody else's.",
                 hint="Set ALLOWED_HOSTS to the names of the site, such as studio.example.org.",
                 id="fluxsite.W019",
-            )
-        )
-    if settings.SECURE_SSL_REDIRECT and not settings.SECURE_PROXY_SSL_HEADER:
-        found.append(
-            checks.Warning(
-                "HTTPS is 1, but who says that a visitor came by it? The site redirects for ever.",
-                hint="Set BEHIND_PROXY to 1, and let the proxy set X-Forwarded-Proto.",
-                id="fluxsite.W020",
             )
         )
     if settings.PUBLIC_URL.startswith("http://"):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -24,7 +25,11 @@ declared: list[str] = []
 def _raw(name: str) -> str | None:
     if name not in declared:
         declared.append(name)
-    value = _source.str(name, default="")
+    try:
+        value = _source.str(name, default="")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{name}_FILE must be the path of a file that can be read: {error}"
+        raise ImproperlyConfigured(msg) from error
     # A newline at the end of a secret file is not part of the secret.
     return value.strip() or None
 
@@ -65,9 +70,34 @@ def choice(name: str, default: str, *, among: Sequence[str]) -> str:
     return value
 
 
-def words(name: str, default: str = "") -> list[str]:
-    """Read a list separated by commas or blanks."""
-    return text(name, default).replace(",", " ").split()
+def matching(name: str, pattern: str, *, like: str, default: str = "", secret: bool = False) -> str:
+    """Read a text of a certain form; `like` is an example of it. A secret is not repeated."""
+    value = text(name, default)
+    if value and not re.fullmatch(pattern, value, re.ASCII):
+        msg = f"{name} must be like {like}{'' if secret else f', not {value!r}'}."
+        raise ImproperlyConfigured(msg)
+    return value
+
+
+def time_zone(name: str, default: str) -> str:
+    """Read the name of a time zone."""
+    value = text(name, default)
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError) as error:
+        msg = f"{name} must be the name of a time zone, such as Asia/Shanghai, not {value!r}."
+        raise ImproperlyConfigured(msg) from error
+    return value
+
+
+def words(name: str, default: str = "", *, pattern: str = "", like: str = "") -> list[str]:
+    """Read a list separated by commas or blanks. `pattern` is the form of each, `like` an example."""
+    found = text(name, default).replace(",", " ").split()
+    for word in found:
+        if pattern and not re.fullmatch(pattern, word):
+            msg = f"{name} must be like {like}, not {word!r}."
+            raise ImproperlyConfigured(msg)
+    return found
 
 
 def path(name: str, default: Path) -> Path:
@@ -89,7 +119,21 @@ def address(name: str) -> str:
 
 def database(name: str) -> dict[str, Any] | None:
     """Read a database address such as postgres://user:password@host:5432/name."""
-    return _source.db_url(name) if _raw(name) else None
+    value = _raw(name)
+    if not value:
+        return None
+    # Repeated nowhere: it has a password in it.
+    msg = (
+        f"{name} must be like postgres://user:password@host:5432/name or sqlite:////path/to/file; "
+        "letters such as @ and / in the password are written %40 and %2F."
+    )
+    if not value.startswith(("postgres://", "postgresql://", "sqlite://")):
+        raise ImproperlyConfigured(msg)
+    try:
+        found: dict[str, Any] = _source.db_url(name)
+    except ValueError:
+        raise ImproperlyConfigured(msg) from None
+    return found
 
 
 def email(name: str) -> dict[str, Any]:

@@ -20,7 +20,11 @@ VERSION = re.search(r"^## (\S+)", (BASE_DIR / "CHANGELOG.md").read_text(), re.MU
 # ---------------------------------------------------------------- where things live
 DATA_DIR = env.path("DATA_DIR", BASE_DIR / "data")
 # The database in it holds sessions and prompts: nobody else on the machine reads along.
-DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+try:
+    DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+except OSError as _error:
+    _problem = f"DATA_DIR must be a directory that we may make or write to: {_error}"
+    raise ImproperlyConfigured(_problem) from _error
 MEDIA_ROOT = DATA_DIR / "media"
 
 # ---------------------------------------------------------------- security
@@ -36,7 +40,9 @@ FIELD_ENCRYPTION_KEYS = (
     or keys.load_or_create(DATA_DIR / "field_key", make=keys.new_field_key).split()
 )
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*")
-CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = env.words(
+    "CSRF_TRUSTED_ORIGINS", pattern=r"https?://[^\s/?#]+", like="https://studio.example.org"
+)
 
 # Set once a proxy in front of us speaks TLS; without it cookies must travel over plain HTTP.
 HTTPS = env.flag("HTTPS", default=False)
@@ -289,8 +295,8 @@ OPENAI_WAITING = env.integer("OPENAI_WAITING", 200, minimum=1)
 # ---------------------------------------------------------------- fal
 # The environment seeds the first configuration row; after that the admin page decides.
 FAL_KEY = env.text("FAL_KEY")
-FAL_BASE_URL = env.text("FAL_BASE_URL")
-FAL_AUTH_SCHEME = env.text("FAL_AUTH_SCHEME")
+FAL_BASE_URL = env.matching("FAL_BASE_URL", r"https?://[^\s?#]+", like="https://queue.fal.run")
+FAL_AUTH_SCHEME = env.matching("FAL_AUTH_SCHEME", "Key|Bearer", like="Key or Bearer")
 # Where the built-in stand-in for fal listens; `start` sets it for its children.
 SANDBOX_URL = env.text("SANDBOX_URL")
 # Where the world reaches this site. The provider announces results there, if it is asked to.
@@ -306,7 +312,12 @@ if not re.fullmatch(r"https?://[^\s/@?#]+/[^\s#]*", FAL_JWKS_URL):
     _problem = f"FAL_JWKS_URL must be an http(s) address, not {FAL_JWKS_URL!r}."
     raise ImproperlyConfigured(_problem)
 # Result pictures are fetched from these hosts, and from the host of the base URL.
-RESULT_HOSTS = env.words("RESULT_HOSTS", ".fal.media .falcdn.com")
+RESULT_HOSTS = env.words(
+    "RESULT_HOSTS",
+    ".fal.media .falcdn.com",
+    pattern=r"[^\s/@?#]+",
+    like=".fal.media or files.example.org",
+)
 
 # ---------------------------------------------------------------- pictures
 # On this machine's disk or in a bucket of Tencent COS: docs/storage.md, fluxsite/checks.py.
@@ -432,12 +443,12 @@ SPECTACULAR_SETTINGS = {
 }
 
 # ---------------------------------------------------------------- language and time
-LANGUAGE_CODE = env.text("LANGUAGE_CODE", "en")
+LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", among=("en", "zh-hans"))
 LANGUAGES = [("zh-hans", "中文"), ("en", "English")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
 USE_TZ = True
-TIME_ZONE = env.text("TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 
 # ---------------------------------------------------------------- static files
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -461,7 +472,12 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 # Who is told by mail when something is wrong; nobody named: all staff who have an address.
 ALERT_EMAILS = env.words("ALERT_EMAILS")
 # Where errors are reported to; needs requirements-sentry.txt.
-SENTRY_DSN = env.text("SENTRY_DSN")
+SENTRY_DSN = env.matching(
+    "SENTRY_DSN",
+    r"https?://\S+@[^\s/]+/\S+",
+    like="https://key@sentry.example.org/1",
+    secret=True,
+)
 
 # ---------------------------------------------------------------- logs
 LOGGING = {
@@ -482,7 +498,12 @@ LOGGING = {
             "formatter": "chosen",
         }
     },
-    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO").upper()},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.choice(
+            "LOG_LEVEL", "info", among=("debug", "info", "warning", "error", "critical")
+        ).upper(),
+    },
     "loggers": {
         "django-q": {"level": "WARNING"},
         # Talks of keys that sign and of signatures; what went wrong is in our own errors.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ GOOD = {
     "COS_LOCATION": "",
     "COS_URL_HOURS": 6,
 }
+
+LOCAL = {"STORAGE": "local", "COS_BUCKET": ""}
 
 
 @pytest.fixture
@@ -164,9 +167,9 @@ def test_a_storage_that_does_not_exist_is_refused_by_name(tmp_path):
     [
         ({"STORAGE": "local", "INPUT_TRANSPORT": "url"}, ["fluxsite.E016"]),
         ({"STORAGE": "cos", "INPUT_TRANSPORT": "url"}, []),
-        ({"MEDIA_X_ACCEL": "/protected/pictures"}, []),
-        ({"MEDIA_X_ACCEL": "protected"}, ["fluxsite.E017"]),
-        ({"MEDIA_X_ACCEL": "https://elsewhere.example"}, ["fluxsite.E017"]),
+        ({**LOCAL, "MEDIA_X_ACCEL": "/protected/pictures"}, []),
+        ({**LOCAL, "MEDIA_X_ACCEL": "protected"}, ["fluxsite.E017"]),
+        ({**LOCAL, "MEDIA_X_ACCEL": "https://elsewhere.example"}, ["fluxsite.E017"]),
     ],
 )
 def test_what_leans_on_the_storage_is_checked_with_it(found, changes, expected):
@@ -181,3 +184,66 @@ def test_what_is_no_key_is_told_before_anything_starts(settings):
     assert message.id == "fluxsite.E018"
     assert "number 2 is not a Fernet key" in message.msg
     assert "secret word" not in str(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        ({"SECURE_SSL_REDIRECT": True, "SECURE_PROXY_SSL_HEADER": None}, 20),
+        ({"PUBLIC_URL": "https://other.example.org", "ALLOWED_HOSTS": [".example.com"]}, 22),
+        ({"MEDIA_X_ACCEL": "/protected"}, 23),
+        ({**LOCAL, "MEDIA_PROXY": True}, 24),
+    ],
+)
+def test_variables_that_do_not_go_together_are_told_with_what_to_set(found, changes, number):
+    (warning,) = found(**changes)
+
+    assert warning.id == f"fluxsite.W{number:03}"
+    assert re.search(r"\b(Set|set|Add) [A-Za-z_ ]+", warning.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("DATABASE_URL", "nonsense", "postgres://user:password@host:5432/name"),
+        (
+            "DATABASE_URL",
+            "mysql://user:hidden@host/name",
+            "postgres://user:password@host:5432/name",
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://user:hid/den@host/x",
+            "postgres://user:password@host:5432/name",
+        ),
+        ("SECRET_KEY_FILE", "/nowhere", "the path of a file that can be read"),
+        ("DATA_DIR", "/proc/nowhere", "a directory that we may make or write to"),
+        ("TIME_ZONE", "Mars/Base", "such as Asia/Shanghai, not 'Mars/Base'"),
+        ("TIME_ZONE", "../etc/passwd", "such as Asia/Shanghai"),
+        ("LANGUAGE_CODE", "klingon", "one of en, zh-hans, not 'klingon'"),
+        ("LOG_LEVEL", "LOUD", "one of debug, info, warning, error"),
+        ("CSRF_TRUSTED_ORIGINS", "studio.example.org", "like https://studio.example.org"),
+        ("FAL_BASE_URL", "ftp://relay", "like https://queue.fal.run, not 'ftp://relay'"),
+        ("FAL_AUTH_SCHEME", "Basic", "like Key or Bearer, not 'Basic'"),
+        ("RESULT_HOSTS", "https://files.example.org", "like .fal.media or files.example.org"),
+        ("SENTRY_DSN", "hidden", "like https://key@sentry.example.org/1."),
+    ],
+)
+def test_a_start_with_a_value_that_cannot_be_names_the_variable_and_shows_how_it_looks(
+    tmp_path, name, value, told
+):
+    env = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), name: value}
+    started = subprocess.run(
+        [sys.executable, "manage.py", "start"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert started.returncode == 1
+    (line,) = started.stderr.splitlines()
+    assert line.startswith(f"Fluxsite cannot start: {name} must be")
+    assert told in line
+    assert "hid" not in line

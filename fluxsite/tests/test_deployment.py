@@ -80,7 +80,6 @@ def test_a_site_in_production_has_these_settings(tmp_path):
     ("changes", "expected"),
     [
         ({"ALLOWED_HOSTS": ["*"]}, "fluxsite.W019"),
-        ({"SECURE_PROXY_SSL_HEADER": None}, "fluxsite.W020"),
         ({"PUBLIC_URL": "http://studio.example.org"}, "fluxsite.W021"),
     ],
 )

@@ -29,7 +29,10 @@ DOCUMENTS = [
         "docs/reports.md",
     )
 ]
-READERS = {"text", "flag", "integer", "choice", "words", "path", "address", "database", "email"}
+READERS = {
+    *("text", "flag", "integer", "choice", "words", "path", "address", "database", "email"),
+    *("matching", "time_zone"),
+}
 SOURCES = [
     path
     for folder in ("fluxsite", "generation", "history", "benchmarks")
@@ -67,6 +70,13 @@ def test_every_variable_is_documented_and_every_documented_one_is_read():
     read = {name for name in read if not name.endswith("_FILE")}
 
     assert sorted(documented_variables()) == sorted(read)
+
+
+def test_every_variable_has_a_default_and_an_example():
+    rows = re.findall(r"^\| `[A-Z_]+` \|.*$", CONFIGURATION.read_text(), re.MULTILINE)
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+    assert [row[0] for row in cells if len(row) != 4 or not all(row)] == []
 
 
 def test_what_has_been_read_so_far_was_found_in_the_source():
