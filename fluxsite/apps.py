@@ -24,6 +24,7 @@ class FluxsiteConfig(AppConfig):
             check_contradictions,
             check_deployment,
             check_keys,
+            check_packages,
             check_storage,
         )
         from fluxsite.operations import incidents
@@ -31,6 +32,7 @@ class FluxsiteConfig(AppConfig):
         checks.register(check_storage, TAG)
         checks.register(check_keys, TAG)
         checks.register(check_contradictions, TAG)
+        checks.register(check_packages, TAG)
         checks.register(check_deployment, checks.Tags.security, deploy=True)
         audit.checked.connect(incidents.hear_of_ledger)
         signals.connect()

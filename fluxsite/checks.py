@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,6 +86,14 @@ def _contradictions() -> Iterator[tuple[int, str, str]]:
             "MEDIA_PROXY is 1, but pictures are on this disk: they pass through the site anyway.",
             "Do not set MEDIA_PROXY, or set STORAGE to cos.",
         )
+
+
+def check_packages(**_: Any) -> list[checks.CheckMessage]:
+    """Return which package a variable needs that is not there; `./run` sees to it by itself."""
+    if settings.REDIS_URL and find_spec("redis") is None:
+        text = "REDIS_URL is set, but the package redis is not installed."
+        return [_error(25, text, "Install requirements-scale.txt, or do not set REDIS_URL.")]
+    return []
 
 
 def check_deployment(**_: Any) -> list[checks.CheckMessage]:

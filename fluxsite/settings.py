@@ -280,6 +280,13 @@ Q_CLUSTER = {
     "label": _("Background work"),
 }
 
+# Says to the workers at once that there is something to do; the queue itself is in the database.
+REDIS_URL = env.matching(
+    "REDIS_URL", r"rediss?://\S+|unix:///\S+", like="redis://:password@host:6379/0", secret=True
+)
+if REDIS_URL:
+    Q_CLUSTER["broker_class"] = "fluxsite.bell.Broker"
+
 # Pictures stored at the same time: two workers stay free, for the sweep and its successor.
 STORE_WORKERS = env.integer("WORKERS", 4, minimum=2) - 2
 

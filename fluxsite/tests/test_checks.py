@@ -226,6 +226,7 @@ def test_variables_that_do_not_go_together_are_told_with_what_to_set(found, chan
         ("FAL_BASE_URL", "ftp://relay", "like https://queue.fal.run, not 'ftp://relay'"),
         ("FAL_AUTH_SCHEME", "Basic", "like Key or Bearer, not 'Basic'"),
         ("RESULT_HOSTS", "https://files.example.org", "like .fal.media or files.example.org"),
+        ("REDIS_URL", "hidden:6379", "like redis://:password@host:6379/0."),
         ("SENTRY_DSN", "hidden", "like https://key@sentry.example.org/1."),
     ],
 )
