@@ -167,6 +167,18 @@ def test_another_model_brings_its_own_settings_and_keeps_what_was_changed(studio
     expect(studio.get_by_role("group", name="Pictures", exact=True)).to_have_count(0)
 
 
+def test_the_model_stands_in_one_line_however_long_its_name(studio: Page):
+    lines = """(summary) => [...summary.querySelectorAll("span")].map((each) =>
+        Math.round(each.getBoundingClientRect().height / parseFloat(getComputedStyle(each).lineHeight)))"""
+    studio.locator(".picker-label").evaluate("(label) => label.textContent = '模型'")
+    name = studio.locator("[data-model-name]")
+    name.evaluate(
+        "(name) => name.textContent = 'FLUX.1 Kontext max, for the pictures of the catalogue'"
+    )
+
+    assert studio.locator("[data-picker] > summary").evaluate(lines) == [1, 1, 1]
+
+
 def test_a_model_without_prompt_keeps_the_words_for_the_next_one(studio: Page):
     prompt = studio.get_by_label("What do you want to see?")
     prompt.fill("a lighthouse")
