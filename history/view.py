@@ -95,10 +95,20 @@ def drop(*, using: str) -> None:
     connection = connections[using]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            for name in PAGES.values():
-                cursor.execute(f"DROP FUNCTION IF EXISTS {name}")
+            _drop_functions(cursor)
         for name in FILTERS:
             cursor.execute(f"DROP VIEW IF EXISTS {connection.ops.quote_name(name)}")
+
+
+def _drop_functions(cursor: Any) -> None:
+    # All that return rows of the views: another release may have others than ours, or other names.
+    cursor.execute(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'history\\_page%%'"
+        " AND prorettype IN (SELECT reltype FROM pg_class WHERE relname = ANY(%s) AND relkind = 'v')",
+        [list(FILTERS)],
+    )
+    for (function,) in cursor.fetchall():
+        cursor.execute(f"DROP FUNCTION {function}")
 
 
 def replace(definitions: Iterable[str], *, using: str) -> None:

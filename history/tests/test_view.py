@@ -317,3 +317,20 @@ def test_the_function_of_a_page_answers_what_its_view_does(alice, bob, asked):
     assert f"FROM {view.PAGES[asked]}(" in queries[0]["sql"]
     assert len(by_function) >= 3
     assert by_function[1:] == by_view[: len(by_function) - 1]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no functions")
+@pytest.mark.django_db(transaction=True)
+def test_functions_of_another_release_do_not_hold_up_a_migration():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION history_page_of_yesterday() RETURNS SETOF unified_image_history"
+            " LANGUAGE sql AS $$ SELECT * FROM unified_image_history $$"
+        )
+
+    call_command("migrate", "generation", "0012", verbosity=0)
+    call_command("migrate", verbosity=0)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT proname FROM pg_proc WHERE proname LIKE 'history_page%'")
+        assert {name for (name,) in cursor.fetchall()} == set(view.PAGES.values())
