@@ -19,7 +19,7 @@ from django.db import connections, router
 
 from fluxsite import paging
 from history.models import HistoryEntry, ViewRow
-from history.view import PAGES
+from history.view import NAME, PAGES
 
 _COLUMNS = "source, id, user_id, model, prompt, image_url, status, created_at, is_favourite"
 _CREATED_AT = HistoryEntry._meta.get_field("created_at").cached_col
@@ -104,8 +104,9 @@ class Rows:
 
     def _function(self) -> str | None:
         """Return the function that answers this with a plan it keeps, where there is one."""
-        if self.end is None and connections[self.using].vendor == "postgresql":
-            return PAGES.get((self.view._meta.db_table, self.conditions))
+        is_whole = self.view._meta.db_table == NAME and self.end is None
+        if is_whole and connections[self.using].vendor == "postgresql":
+            return PAGES.get(self.conditions)
         return None
 
     def _fetch(self, source: str, values: Sequence[Any]) -> list[Row]:

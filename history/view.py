@@ -38,22 +38,22 @@ FILTERS = {
     " AND entry_trashed_at IS NULL",
     TASKS: "entry_trashed_at IS NULL",
 }
-#: What most pages of the history ask, by the view and the conditions of their rows
-#: (history/rows.py): the newest of a member, of the favourites and, for staff, of everybody, and
-#: those after. PostgreSQL plans such a statement for twice as long as it takes to carry it out, so
-#: there these are functions of its parameters and of how many rows are wanted, which keep their
-#: plan. They do so behind any pooler, unlike prepared statements.
+#: What most pages of the history ask, by the conditions of their rows (history/rows.py): the
+#: newest of a member, the favourites and those of a source among them, and those after. PostgreSQL
+#: plans such a statement for twice as long as it takes to carry it out, so there these are
+#: functions of its parameters and of how many rows are wanted, which keep their plan. They do so
+#: behind any pooler, unlike prepared statements. Not everybody's page: without knowing that few
+#: rows are wanted, PostgreSQL plans to sort them all.
 _BELOW = "(created_at, id) < (%s, %s)"
-_FINISHED = ("status = 'SUCCESS'", "NOT (image_url = '')")
 PAGES = {
-    (NAME, ("user_id = %s",)): "history_page",
-    (NAME, ("user_id = %s", _BELOW)): "history_page_below",
-    (NAME, ("is_favourite", "user_id = %s")): "history_page_of_favourites",
-    (NAME, ("is_favourite", "user_id = %s", _BELOW)): "history_page_of_favourites_below",
-    (TASKS, _FINISHED): "history_page_of_everybody",
-    (TASKS, (*_FINISHED, _BELOW)): "history_page_of_everybody_below",
+    ("user_id = %s",): "history_page",
+    ("user_id = %s", _BELOW): "history_page_below",
+    ("is_favourite", "user_id = %s"): "history_page_of_favourites",
+    ("is_favourite", "user_id = %s", _BELOW): "history_page_of_favourites_below",
+    ("source = %s", "user_id = %s"): "history_page_of_a_source",
+    ("source = %s", "user_id = %s", _BELOW): "history_page_of_a_source_below",
 }
-_TYPES = {"user_id = %s": ["bigint"], _BELOW: ["timestamptz", "text"]}
+_TYPES = {"user_id = %s": ["bigint"], "source = %s": ["text"], _BELOW: ["timestamptz", "text"]}
 
 
 # ---------------------------------------------------------------- around every migration
@@ -77,7 +77,7 @@ def after_migrate(*, using: str, apps: Apps = current_apps, **kwargs: Any) -> No
         logger.info("The tables are older than the code: %s waits for them.", NAME)
         return
     if connections[using].vendor == "postgresql":
-        definitions += [_page(*asked, name) for asked, name in PAGES.items()]
+        definitions += [_page(name, conditions) for conditions, name in PAGES.items()]
     replace(definitions, using=using)
 
 
@@ -143,13 +143,13 @@ def definition(name: str, *, using: str, registry: Apps) -> str:
     )
 
 
-def _page(view: str, conditions: Sequence[str], name: str) -> str:
+def _page(name: str, conditions: Sequence[str]) -> str:
     types = [each for condition in conditions for each in _TYPES.get(condition, [])]
     where = " AND ".join(conditions) % tuple(f"${at}" for at, _type in enumerate(types, start=1))
     return (
-        f"CREATE FUNCTION {name}({', '.join([*types, 'integer'])}) RETURNS SETOF {view} "  # noqa: S608
+        f"CREATE FUNCTION {name}({', '.join([*types, 'integer'])}) RETURNS SETOF {NAME} "  # noqa: S608
         "LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$ BEGIN "
-        f"RETURN QUERY SELECT * FROM {view} WHERE {where} "
+        f"RETURN QUERY SELECT * FROM {NAME} WHERE {where} "
         f"ORDER BY created_at DESC, id DESC LIMIT ${len(types) + 1}; END $$"
     )
 
