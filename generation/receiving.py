@@ -16,6 +16,13 @@ from django.core.files.uploadhandler import FileUploadHandler
 ROOM_FOR_FIELDS = 64 * 1024
 
 
+class FormTooLarge(RequestDataTooBig):
+    """The whole of a form; Django's own error is of its fields, without the files."""
+
+    def __init__(self) -> None:
+        super().__init__("The form has more than MAX_FORM_BYTES bytes.")
+
+
 class BoundedFiles(FileUploadHandler):
     """The first of the upload handlers: refuses large forms unread, cuts off large files.
 
@@ -33,8 +40,7 @@ class BoundedFiles(FileUploadHandler):
     ) -> None:
         # Django reads a body no further than its announced length.
         if content_length > settings.MAX_FORM_BYTES:
-            msg = "The form has more than MAX_FORM_BYTES bytes."
-            raise RequestDataTooBig(msg)
+            raise FormTooLarge
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
         kept: bytes = raw_data[: max(0, settings.MAX_UPLOAD_BYTES + 1 - start)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import SuspiciousOperation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, status
@@ -50,7 +50,7 @@ class PictureParser(MultiPartParser):
             raise Refused(uploads.too_large())
         try:
             return super().parse(stream, media_type, parser_context)
-        except RequestDataTooBig as error:
+        except receiving.FormTooLarge as error:
             raise Refused(uploads.too_large()) from error
         except (exceptions.ParseError, SuspiciousOperation, UnicodeError) as error:
             # Broken, or with too many parts, or with text where there is room for a picture.

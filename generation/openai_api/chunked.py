@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+
+from generation.receiving import FormTooLarge
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -32,8 +33,7 @@ class _Bounded:
     def _counted(self, content: bytes) -> bytes:
         self._left -= len(content)
         if self._left <= 0:
-            msg = "The body has more than MAX_FORM_BYTES bytes."
-            raise RequestDataTooBig(msg)
+            raise FormTooLarge
         return content
 
 
