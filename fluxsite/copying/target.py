@@ -21,6 +21,7 @@ MADE_BY_MIGRATE = {
     "django_content_type",
     "django_q_schedule",
     "flux_config",
+    "flux_model_aliases",
     "flux_models",
 }
 #: Rows written by one statement. References are looked into at its end, from a list in memory.
