@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,29 @@ def race() -> Callable[..., list[Any]]:
         return answers
 
     return run
+
+
+# ---------------------------------------------------------------- the database
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Drop the database only when the processes that were killed have left it: PostgreSQL
+    notices that a moment later. Who stays is named, and it is an error."""
+    yield
+    if connection.vendor != "postgresql":
+        return
+    end = time.monotonic() + 20
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        while True:
+            cursor.execute(
+                "SELECT pid, application_name, state, query FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND backend_type = 'client backend'"
+            )
+            others = cursor.fetchall()
+            if not others or time.monotonic() > end:
+                break
+            time.sleep(0.2)
+    assert others == []
 
 
 # ---------------------------------------------------------------- the outside world
