@@ -26,18 +26,16 @@ import atexit
 import json
 import logging
 import random
-import selectors
 import socket
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from django.conf import settings
-from django.db import Error, connection, connections
+from django.db import Error, connection
 from django.db.models import DateTimeField
 from django.db.models.base import ModelState
 from django.http import HttpResponseBase
@@ -45,6 +43,7 @@ from django.utils import translation
 
 from generation import line, polling, streams
 from generation.cards import Card
+from generation.keeper import Keeper, Kept
 from generation.models import FluxTask, TaskImage
 
 logger = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ _COLUMNS = ", ".join(
 READ = f"SELECT {_COLUMNS} FROM flux_tasks WHERE trashed_at IS NULL AND id IN ({{}})"  # noqa: S608
 
 
-class Stream:
+class Stream(Kept):
     """One page that watches. Everything but the making of it happens in the pump's thread."""
 
     def __init__(
@@ -112,8 +111,7 @@ class Stream:
         language: str,
         task_ids: Sequence[str] = (),
     ) -> None:
-        self.channel = channel
-        self.user_id = user_id
+        super().__init__(channel, user_id=user_id)
         self.language = language
         #: What the page named when it came.
         self.task_ids = tuple(task_ids[:MOST_AT_ONCE])
@@ -138,15 +136,6 @@ class Stream:
     def is_closed(self) -> bool:
         return self.channel.fileno() < 0
 
-    def is_gone(self) -> bool:
-        """Take in what the client sent; it has nothing more to say."""
-        try:
-            return not self.channel.recv(4096)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
 
 @dataclass(kw_only=True)
 class _Member:
@@ -164,19 +153,14 @@ class _News:
     marked: set[str] = field(default_factory=set)
 
 
-class Pump:
+class Pump(Keeper[Stream]):
     """Holds the streams of this process and tells them what is new."""
 
+    name = "live status"
+
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        # Guarded by the lock: how many streams each member has, those not taken in yet.
-        self._held: dict[int, int] = {}
-        self._arrivals: list[Stream] = []
-        #: Runs while somebody watches.
-        self.thread: threading.Thread | None = None
-        self._stopped = self._was_full = False
-        # The pump's own. A selector is not shared with the processes we may be forked into.
-        self._selector: selectors.BaseSelector | None = None
+        super().__init__()
+        self._was_full = False
         self._members: dict[int, _Member] = {}
         self._newcomers: list[Stream] = []
         #: Those who have not been told everything: one event does not hold it.
@@ -196,65 +180,19 @@ class Pump:
         """Tell whether one more stream can be held for a member."""
         most = streams.room(wanted=settings.LIVE_STREAMS)
         with self._lock:
-            is_full = sum(self._held.values()) >= most
+            is_full = self.count >= most
             if is_full and not self._was_full:
                 logger.warning("live status: %s pages are told what changes, others ask", most)
             self._was_full = is_full
             return not is_full and self._held.get(user_id, 0) < MAX_PER_MEMBER
 
-    def add(self, stream: Stream) -> None:
-        """Take a stream over. It is closed when its reader goes, or its time is up."""
-        self.expect(stream)
-        with self._lock:
-            is_running = self.thread is not None and self.thread.is_alive()
-            if not is_running and not self._stopped:
-                self.thread = threading.Thread(target=self._run, name="live", daemon=True)
-                self.thread.start()
-
-    def expect(self, stream: Stream) -> None:
-        """Take a stream in at the next turn, whoever makes it."""
-        with self._lock:
-            self._held[stream.user_id] = self._held.get(stream.user_id, 0) + 1
-            self._arrivals.append(stream)
-
-    def stop(self) -> None:
-        """Close all streams, for good."""
-        self._stopped = True
-        if (thread := self.thread) is not None:
-            thread.join(timeout=5)
-
     # ------------------------------------------------------------ one thread
-    def _run(self) -> None:
-        try:
-            while not self._may_rest():
-                self.turn()
-                while (seconds := self._look_at - time.monotonic()) > 0:
-                    self.listen(seconds=seconds)
-        except Exception:
-            logger.exception("live status: the pump broke; it starts anew with the next page")
-            with self._lock:
-                self.close()
-                self.thread = None
-        finally:
-            connections.close_all()
+    def _all(self) -> Collection[Stream]:
+        return [stream for member in self._members.values() for stream in member.streams]
 
-    def _may_rest(self) -> bool:
-        with self._lock:
-            if not self._stopped and (self._members or self._arrivals):
-                return False
-            self.close()
-            self.thread = None
-            return True
-
-    def close(self) -> None:
-        """Close all streams. Pages come back, or poll."""
-        self._take_in()
-        for member in list(self._members.values()):
-            for stream in list(member.streams):
-                self._drop(stream)
-        if self._selector is not None:
-            self._selector.close()
-            self._selector = None
+    def _rest(self) -> None:
+        while (seconds := self._look_at - time.monotonic()) > 0:
+            self.listen(seconds=seconds)
 
     def listen(self, *, seconds: float) -> None:
         """Notice who leaves, for so long."""
@@ -286,24 +224,16 @@ class Pump:
             self._beat_at = now + BEAT_SECS
             self._end_or_beat(now)
 
-    def _take_in(self) -> None:
-        with self._lock:
-            arrivals, self._arrivals = self._arrivals, []
-        if self._selector is None:
-            self._selector = selectors.DefaultSelector()
-        for stream in arrivals:
-            self._selector.register(stream.channel, selectors.EVENT_READ, stream)
-            if stream.user_id not in self._members:
-                self._members[stream.user_id] = _Member()
-                self._unknown.add(stream.user_id)
-            self._members[stream.user_id].streams.add(stream)
-            self._newcomers.append(stream)
-            self._to_read.update(stream.task_ids)
+    def _receive(self, stream: Stream) -> None:
+        if stream.user_id not in self._members:
+            self._members[stream.user_id] = _Member()
+            self._unknown.add(stream.user_id)
+        self._members[stream.user_id].streams.add(stream)
+        self._newcomers.append(stream)
+        self._to_read.update(stream.task_ids)
 
     def _drop(self, stream: Stream) -> None:
-        if self._selector is not None:
-            self._selector.unregister(stream.channel)
-        stream.channel.close()
+        self._let_go(stream)
         self._behind.discard(stream)
         member = self._members[stream.user_id]
         member.streams.discard(stream)
@@ -311,13 +241,9 @@ class Pump:
             del self._members[stream.user_id]
             for key in member.keys:
                 del self._followed[key]
-        with self._lock:
-            self._held[stream.user_id] -= 1
-            if not self._held[stream.user_id]:
-                del self._held[stream.user_id]
 
     def _end_or_beat(self, now: float) -> None:
-        for stream in [each for member in self._members.values() for each in member.streams]:
+        for stream in self._all():
             is_silent = now - stream.spoke_at >= HEARTBEAT_SECS
             if now >= stream.ends_at or (is_silent and not stream.send(b":\n\n")):
                 self._drop(stream)

@@ -614,11 +614,11 @@ def test_a_caller_is_answered_when_the_picture_is_there(room, wait, alice):
     task = FluxTaskFactory(user=alice, at_provider=True)
     theirs = wait(task)
     room.turn()
-    assert room.callers == 1
+    assert room.count == 1
 
     TaskImageFactory(user=alice, task=task)
     FluxTask.objects.update(status="SUCCESS", completed_at=timezone.now())
-    turn_until(room, lambda: room.callers == 0)
+    turn_until(room, lambda: room.count == 0)
 
     head, body = read(theirs)
     assert head.startswith("HTTP/1.1 200 OK")
@@ -630,7 +630,7 @@ def test_a_caller_is_answered_when_the_picture_is_there(room, wait, alice):
 def test_a_caller_whose_time_is_up_is_told_so(room, wait, alice):
     theirs = wait(FluxTaskFactory(user=alice, at_provider=True), seconds=0)
 
-    turn_until(room, lambda: room.callers == 0)
+    turn_until(room, lambda: room.count == 0)
 
     head, body = read(theirs)
     assert head.startswith("HTTP/1.1 504 The picture is not ready after 0 seconds.")
@@ -641,7 +641,7 @@ def test_a_caller_who_hangs_up_is_forgotten_and_the_task_goes_on(room, wait, ali
     task = FluxTaskFactory(user=alice, at_provider=True)
     wait(task).close()
 
-    turn_until(room, lambda: room.callers == 0)
+    turn_until(room, lambda: room.count == 0)
 
     assert room.has_place(user_id=alice.pk)
     task.refresh_from_db()
@@ -656,7 +656,7 @@ def test_a_caller_who_reads_slowly_holds_up_nobody(room, wait, alice):
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     late = wait(FluxTaskFactory(user=alice, at_provider=True), seconds=0)
 
-    turn_until(room, lambda: room.callers == 1)
+    turn_until(room, lambda: room.count == 1)
 
     assert read(late)[1]["error"]["code"] == "timeout"
 

@@ -20,15 +20,16 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from django.conf import settings
-from django.db import Error, connection, connections
+from django.db import Error, connection
 from django.http.response import HttpResponseBase
 
 from generation import polling, streams
+from generation.keeper import Keeper, Kept
 from generation.openai_api import answers
 from generation.openai_api.answers import Ended, Packed, Wanted
 
@@ -52,7 +53,7 @@ MAX_IN_THREADS = 2
 _PIECE = 256 * 1024
 
 
-class Caller:
+class Caller(Kept):
     """One who waits. Everything but the making of it happens in the room's thread."""
 
     def __init__(
@@ -64,8 +65,7 @@ class Caller:
         wanted: Wanted,
         response: HttpResponseBase,
     ) -> None:
-        self.channel = channel
-        self.user_id = user_id
+        super().__init__(channel, user_id=user_id)
         self.task_id = task_id
         self.wanted = wanted
         self.response = response
@@ -101,21 +101,12 @@ class Caller:
             return False
         return True
 
-    def is_gone(self) -> bool:
-        """Take in what the client sent; it has nothing more to say."""
-        try:
-            return not self.channel.recv(65536)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
     def hang_up(self) -> None:
         with contextlib.suppress(OSError):
             # Closed with something unread, the connection would be torn off under the answer.
             self.channel.shutdown(socket.SHUT_WR)
             self.channel.recv(65536)
-        self.channel.close()
+        super().hang_up()
         if self._packed is not None:
             self._packed.body.close()
 
@@ -128,19 +119,14 @@ def prepare(response: HttpResponseBase, packed: Packed) -> None:
         response[name] = value
 
 
-class Room:
+class Room(Keeper[Caller]):
     """Holds the callers of this process and answers them."""
 
+    name = "v1"
+
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        # Guarded by the lock: how many callers each member has, those not taken in yet.
-        self._held: dict[int, int] = {}
-        self._arrivals: list[Caller] = []
-        #: Runs while somebody waits.
-        self.thread: threading.Thread | None = None
-        self._stopped = False
-        # The room's own. Neither is shared with the processes we may be forked into.
-        self._selector: selectors.BaseSelector | None = None
+        super().__init__()
+        # The room's own. Not shared with the processes we may be forked into.
         self._packers: ThreadPoolExecutor | None = None
         self._callers: set[Caller] = set()
         self._look_at = self._kick_at = 0.0
@@ -150,72 +136,23 @@ class Room:
         """Tell whether one more caller can wait."""
         most = streams.room(wanted=settings.OPENAI_WAITING)
         with self._lock:
-            is_full = self.callers >= most
+            is_full = self.count >= most
             return not is_full and self._held.get(user_id, 0) < MAX_PER_MEMBER
 
-    def add(self, caller: Caller) -> None:
-        """Take a caller over."""
-        self.expect(caller)
-        with self._lock:
-            is_running = self.thread is not None and self.thread.is_alive()
-            if not is_running and not self._stopped:
-                self.thread = threading.Thread(target=self._run, name="v1", daemon=True)
-                self.thread.start()
-
-    def expect(self, caller: Caller) -> None:
-        """Take a caller in at the next turn, whoever makes it."""
-        with self._lock:
-            self._held[caller.user_id] = self._held.get(caller.user_id, 0) + 1
-            self._arrivals.append(caller)
-
-    @property
-    def callers(self) -> int:
-        """How many wait, or are being answered."""
-        with self._lock:
-            return sum(self._held.values())
-
-    def stop(self) -> None:
-        """Hang up on all, for good."""
-        self._stopped = True
-        if (thread := self.thread) is not None:
-            thread.join(timeout=5)
-
     # ------------------------------------------------------------ one thread
-    def _run(self) -> None:
-        try:
-            while not self._may_rest():
-                self.turn()
-        except Exception:
-            logger.exception("v1: the waiting room broke; it starts anew with the next caller")
-            with self._lock:
-                self.close()
-                self.thread = None
-        finally:
-            connections.close_all()
-
-    def _may_rest(self) -> bool:
-        with self._lock:
-            if not self._stopped and (self._callers or self._arrivals):
-                return False
-            self.close()
-            self.thread = None
-            return True
+    def _all(self) -> Collection[Caller]:
+        return self._callers
 
     def close(self) -> None:
         """Hang up on all. Clients ask again, and find their task."""
-        self._take_in()
-        for caller in list(self._callers):
-            self._drop(caller)
-        if self._selector is not None:
-            self._selector.close()
-            self._selector = None
+        super().close()
         if self._packers is not None:
             self._packers.shutdown(wait=False, cancel_futures=True)
             self._packers = None
 
     def turn(self) -> None:
         """Take in who came, look if it is time, and serve who can be served."""
-        self._take_in()
+        selector = self._take_in()
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + (LOOK_SECS if self._look(now) else DATABASE_SECS)
@@ -224,34 +161,20 @@ class Room:
                 self._begin(caller, caller.packing)
         is_packing = any(caller.packing is not None for caller in self._callers)
         rest = max(0.0, min(self._look_at - time.monotonic(), LOOK_SECS))
-        assert self._selector is not None  # noqa: S101 - made by `_take_in`
-        for key, events in self._selector.select(PACKED_SECS if is_packing else rest):
+        for key, events in selector.select(PACKED_SECS if is_packing else rest):
             caller = key.data
             is_over = bool(events & selectors.EVENT_READ) and caller.is_gone()
             if is_over or (events & selectors.EVENT_WRITE and not caller.send()):
                 self._drop(caller)
 
-    def _take_in(self) -> None:
-        with self._lock:
-            arrivals, self._arrivals = self._arrivals, []
-        if self._selector is None:
-            self._selector = selectors.DefaultSelector()
-            self._packers = ThreadPoolExecutor(PACKERS, thread_name_prefix="v1-packer")
-        for caller in arrivals:
-            self._selector.register(caller.channel, selectors.EVENT_READ, caller)
-            self._callers.add(caller)
+    def _receive(self, caller: Caller) -> None:
+        self._callers.add(caller)
 
     def _drop(self, caller: Caller) -> None:
-        if self._selector is not None:
-            self._selector.unregister(caller.channel)
-        caller.hang_up()
+        self._let_go(caller)
         if caller.packing is not None:
             caller.packing.add_done_callback(_throw_away)
         self._callers.discard(caller)
-        with self._lock:
-            self._held[caller.user_id] -= 1
-            if not self._held[caller.user_id]:
-                del self._held[caller.user_id]
 
     def _look(self, now: float) -> bool:
         """Have answers packed for whose task has ended, and for who has waited long enough.
@@ -279,7 +202,8 @@ class Room:
         return is_well
 
     def _pack(self, caller: Caller, work: Callable[[], Packed]) -> None:
-        assert self._packers is not None  # noqa: S101 - made by `_take_in`
+        if self._packers is None:
+            self._packers = ThreadPoolExecutor(PACKERS, thread_name_prefix="v1-packer")
         caller.packing = self._packers.submit(work)
 
     def _begin(self, caller: Caller, packing: Future[Packed]) -> None:
