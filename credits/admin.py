@@ -35,6 +35,7 @@ from credits import batches, codes, ledger
 from credits.ids import new_id
 from credits.models import Account, Budget, LedgerEntry, Price, RedeemCode
 from fluxsite import spreadsheets
+from fluxsite.read_only import ReadOnly
 
 
 class CreditsAdmin(admin.ModelAdmin):
@@ -45,15 +46,8 @@ class CreditsAdmin(admin.ModelAdmin):
         return bool(settings.CREDITS_ENABLED) and super().has_module_permission(request)
 
 
-class ReadOnlyAdmin(CreditsAdmin):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+class ReadOnlyAdmin(ReadOnly, CreditsAdmin):
+    """For what only tells what happened."""
 
 
 # ---------------------------------------------------------------- accounts

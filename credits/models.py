@@ -9,8 +9,7 @@ accounts and ledger. Credits are whole numbers everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
@@ -20,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from credits.ids import new_id
+from fluxsite.append_only import AppendOnlyModel, AppendOnlyQuerySet
 
 
 # ---------------------------------------------------------------- accounts
@@ -59,20 +59,7 @@ class Account(models.Model):
 
 
 # ---------------------------------------------------------------- ledger
-class AppendOnly(TypeError):
-    """Somebody tried to change or remove what has happened."""
-
-
-class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
-    def update(self, **kwargs: Any) -> NoReturn:
-        raise AppendOnly("Ledger entries are never changed; book another one.")
-
-    def delete(self) -> NoReturn:
-        raise AppendOnly("Ledger entries are never deleted.")
-
-    def bulk_create(self, objs: Iterable[LedgerEntry], *args: Any, **kwargs: Any) -> NoReturn:
-        raise AppendOnly("Ledger entries are booked one by one, by credits/ledger.py.")
-
+class LedgerQuerySet(AppendOnlyQuerySet["LedgerEntry"]):
     def reservations(self) -> LedgerQuerySet:
         return self.filter(kind=LedgerEntry.Kind.RESERVE)
 
@@ -80,7 +67,7 @@ class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
         return self.reservations().filter(closing=None)
 
 
-class LedgerEntry(models.Model):
+class LedgerEntry(AppendOnlyModel):
     """One thing that happened to a balance.
 
     `amount` is its effect on the balance: negative for a reservation; what comes back for the
@@ -160,15 +147,6 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reference}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnly("Ledger entries are never changed; book another one.")
-        # An id set by hand would otherwise make Django try an update first.
-        super().save(force_insert=True, using=kwargs.get("using"))
-
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise AppendOnly("Ledger entries are never deleted.")
 
 
 # ---------------------------------------------------------------- prices

@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
+from fluxsite.read_only import ReadOnly
 from generation import (
     aliases,
     catalogue,
@@ -335,21 +336,10 @@ class ModelAliasAdmin(admin.ModelAdmin):
 
 
 # ---------------------------------------------------------------- what only happened
-class ReadOnlyAdmin(admin.ModelAdmin):
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     """For rows that tell what happened: looked at, searched, never edited."""
 
-    list_per_page = 50
-    show_full_result_count = False
     list_select_related = ["user"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Django would otherwise hide a model from those who may only change it.

@@ -7,7 +7,8 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 
 from credits import audit, ledger
-from credits.models import Account, AppendOnly, LedgerEntry
+from credits.models import Account, LedgerEntry
+from fluxsite.append_only import AppendOnly
 
 
 def balance(user):

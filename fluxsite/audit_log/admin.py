@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from fluxsite.audit_log.models import AuditEntry
+from fluxsite.read_only import ReadOnly
 
 #: Characters of a change in the list.
 SHORT = 60
@@ -85,11 +86,9 @@ class TypeFilter(Choice):
 
 # ---------------------------------------------------------------- the log
 @admin.register(AuditEntry)
-class AuditEntryAdmin(admin.ModelAdmin):
+class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["created_at", "who", "done", "what", "short_changes", "address"]
     list_filter = [ActorFilter, ActionFilter, TypeFilter]
-    list_per_page = 50
-    show_full_result_count = False
     date_hierarchy = "created_at"
     search_fields = ["actor", "object_label", "=object_id", "=request_id", "=address"]
     fields = [
@@ -98,15 +97,6 @@ class AuditEntryAdmin(admin.ModelAdmin):
     ]
     readonly_fields = ["who", "done", "what", "all_changes", "created_at", "actor_id"]
     actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @admin.display(description=gettext_lazy("by"), ordering="actor")
     def who(self, entry: AuditEntry) -> str:

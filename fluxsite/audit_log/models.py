@@ -1,34 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from credits.models import AppendOnly
+from fluxsite.append_only import AppendOnlyModel, AppendOnlyQuerySet
 
 
-class AuditQuerySet(models.QuerySet["AuditEntry"]):
+class AuditQuerySet(AppendOnlyQuerySet["AuditEntry"]):
     def append(self, entries: Iterable[AuditEntry]) -> list[AuditEntry]:
         """Write several entries at once."""
-        return super().bulk_create(entries, batch_size=200)
-
-    def update(self, **kwargs: Any) -> NoReturn:
-        raise AppendOnly("Entries of the audit log are never changed.")
-
-    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise AppendOnly("Entries of the audit log are never changed.")
-
-    def delete(self) -> NoReturn:
-        raise AppendOnly("Entries of the audit log are never deleted.")
-
-    def bulk_create(self, objs: Iterable[AuditEntry], *args: Any, **kwargs: Any) -> NoReturn:
-        raise AppendOnly("Entries of the audit log are appended; see audit_log/recording.py.")
+        return models.QuerySet.bulk_create(self, entries, batch_size=200)
 
 
-class AuditEntry(models.Model):
+class AuditEntry(AppendOnlyModel):
     """One thing that somebody of staff did, or that was refused to somebody.
 
     People and objects are named by text, not linked: it stays true when they have gone.
@@ -81,12 +69,3 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.action} {self.object_label}".rstrip()
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnly("Entries of the audit log are never changed.")
-        # An id set by hand would otherwise make Django try an update first.
-        super().save(force_insert=True, using=kwargs.get("using"))
-
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise AppendOnly("Entries of the audit log are never deleted.")

@@ -19,7 +19,8 @@ from django.utils.http import urlsafe_base64_encode
 
 from conftest import PASSWORD
 from credits import codes, ledger
-from credits.models import AppendOnly, LedgerEntry, Price, RedeemCode
+from credits.models import LedgerEntry, Price, RedeemCode
+from fluxsite.append_only import AppendOnly
 from fluxsite.audit_log import recording
 from fluxsite.audit_log.admin_site import AuditedAdminSite
 from fluxsite.audit_log.models import AuditEntry
