@@ -32,6 +32,8 @@ from generation.tests.factories import (
     UploadFactory,
 )
 
+#: Given to `manage.py shell`.
+MAKE = "from fluxsite.tests import everything; everything.make()"
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 80_900, tzinfo=UTC)
 
 

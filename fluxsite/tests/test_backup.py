@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,29 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from fluxsite.tests import everything
 from generation.tests.faults import database
 from generation.tests.faults.database import Database, PostgresDatabase, SQLiteDatabase
-from generation.tests.faults.processes import ROOT
+from generation.tests.faults.processes import manage
 from generation.tests.faults.site import environment, new_name
 
-MAKE = "from fluxsite.tests import everything; everything.make()"
 READ_KEY = """
 from generation import fields
 from generation.models import FluxConfig
 print(fields.decrypt(FluxConfig.objects.get().api_key))
 """
-
-
-def manage(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        env=env,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def new_database(directory: Path) -> Database:
@@ -52,7 +39,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Databa
     base = new_database(directory)
     env = environment(directory, base)
     assert manage(env, "migrate", "-v0").returncode == 0
-    made = manage(env, "shell", "-v0", "-c", MAKE)
+    made = manage(env, "shell", "-v0", "-c", everything.MAKE)
     assert made.returncode == 0, made.stderr
     yield directory, base
     base.drop()

@@ -18,24 +18,12 @@ from fluxsite.tests import everything
 from generation.sandbox.server import SandboxServer
 from generation.tests.faults import database
 from generation.tests.faults.database import PostgresDatabase, SQLiteDatabase
-from generation.tests.faults.processes import ROOT, Program, wait_for
+from generation.tests.faults.processes import ROOT, Program, manage, wait_for
 from generation.tests.faults.site import Site, environment, new_name, paid
 
 needs_postgresql = pytest.mark.skipif(
     not database.is_postgresql(), reason="copies into a PostgreSQL: set DATABASE_URL"
 )
-
-
-def manage(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        env=env,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 class Old:
@@ -46,7 +34,7 @@ class Old:
         self.path = directory / "fluxsite.sqlite3"
         self.env = environment(directory, SQLiteDatabase(self.path))
         assert manage(self.env, "migrate", "-v0").returncode == 0
-        made = manage(self.env, "shell", "-v0", "-c", MAKE)
+        made = manage(self.env, "shell", "-v0", "-c", everything.MAKE)
         assert made.returncode == 0, made.stderr
         self.token = made.stdout.strip()
 
@@ -57,7 +45,6 @@ class Old:
             return db.execute(statement, values).fetchall()
 
 
-MAKE = "from fluxsite.tests import everything; everything.make()"
 READ = """
 import sys
 from django.test import Client

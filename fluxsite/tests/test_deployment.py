@@ -6,8 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.password_validation import validate_password
@@ -15,8 +13,8 @@ from django.core.checks import run_checks
 from django.core.exceptions import ValidationError
 
 from conftest import PASSWORD
+from generation.tests.faults.processes import ROOT, manage
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTED = re.search(
     r"### In production\n.*?```sh\n(.*?)```", (ROOT / "docs/configuration.md").read_text(), re.S
 )[1]
@@ -33,26 +31,19 @@ print(json.dumps({name: getattr(settings, name) for name in names}))
 """
 
 
-def manage(tmp_path, *arguments, **environment) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), **environment},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def run(tmp_path, *arguments, **environment) -> subprocess.CompletedProcess[str]:
+    paths = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path)}
+    return manage({**paths, **environment}, *arguments)
 
 
 def test_a_site_in_production_as_documented_passes_every_check(tmp_path):
-    done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    done = run(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
 
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_site_in_production_has_these_settings(tmp_path):
-    done = manage(tmp_path, "shell", "--no-imports", "-c", SETTINGS, **PRODUCTION)
+    done = run(tmp_path, "shell", "--no-imports", "-c", SETTINGS, **PRODUCTION)
 
     assert json.loads(done.stdout) == {
         "SECURE_SSL_REDIRECT": True,

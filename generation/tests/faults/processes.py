@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,19 @@ def wait_for(
         assert time.monotonic() < end, f"waited in vain for {what or look}"
         time.sleep(pause)
     return found
+
+
+def manage(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a management command to its end, however it ends."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 class Program:
